@@ -1,0 +1,59 @@
+"""The errors that a person sees: what is wrong, where, and what to do instead.
+
+Everything raised on purpose derives from `LabelgenError` and is printed without a traceback. Each class carries the
+exit status of the command line: 2 the input is wrong, 3 the machine lacks something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+
+class LabelgenError(Exception):
+    """An error with a message for a person and, where there is one, its cure."""
+
+    exit_status = 2
+
+    def __init__(self, message: str, hint: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def lines(self) -> list[str]:
+        """The message as lines to print, the hint last."""
+        return self.message.splitlines() + ([f"hint: {self.hint}"] if self.hint else [])
+
+
+class InputError(LabelgenError):
+    """What the user gave (a role file, a base, an option) is wrong."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with an input file, at a line and column (both from 1; 0 is the file as a whole)."""
+
+    path: Path
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else f"{self.path}"
+        return f"{place}: {self.message}"
+
+
+class RoleFileError(InputError):
+    """One or more role files are wrong. All problems are told at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class MachineError(LabelgenError):
+    """The machine lacks something: a program, a library, room on the disk."""
+
+    exit_status = 3
