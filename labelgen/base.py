@@ -1,0 +1,372 @@
+"""The base: the policy of a host, onto which modules are linked.
+
+A base made of modules is exact. A base known only as a binary is read pessimistically, for a kernel policy hides the
+`self` rules of attributes and the sets behind generated names (SELINUX.md, section 3). What is costly to make of a
+base is cached by its digest.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from labelgen import __version__, programs
+from labelgen.errors import InputError, LabelgenError, MachineError
+
+REFERENCE = "reference"
+HOST = "host"
+
+BINARY_MAGIC = b"\x8c\xff\x7c\xf9"  # libsepol, policydb.h: POLICYDB_MAGIC 0xf97cff8c, little-endian
+POLICY_VERSION = 33  # the highest that setools 4.4 reads
+MODULE_SUFFIXES = (".pp", ".pp.bz2", ".cil", ".cil.bz2")
+STORES = Path("/var/lib/selinux")
+SELINUX_CONFIG = Path("/etc/selinux/config")
+LOADED_POLICY = Path("/sys/fs/selinux/policy")
+
+# A decompiled binary names these without declaring them.
+DECOMPILED_PRELUDE = "(typeattribute cil_gen_require)\n(roleattribute cil_gen_require)\n"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base comes from: `kind` is modules, store or binary; `files` are module files or the binary."""
+
+    name: str
+    kind: str
+    files: tuple[Path, ...]
+    extra: tuple[Path, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether the base is known as modules."""
+        return self.kind != "binary"
+
+    def module_name(self, file: Path) -> str:
+        """The name of the module that a file holds; in a store the folder has it."""
+        return file.parent.name if self.kind == "store" else file.name.split(".")[0]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base that is ready to be linked onto.
+
+    name: as a person knows it; digest: SHA-256 over what it is made of; exact: made of modules; cil: its CIL;
+    policy: it alone, linked; folder: its place in the cache.
+    """
+
+    name: str
+    digest: str
+    exact: bool
+    mls: bool
+    cil: Path
+    policy: Path
+    folder: Path
+
+
+def cache_folder() -> Path:
+    """The user's cache of labelgen, made if missing. Raises MachineError where it cannot be."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "labelgen"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"the cache {folder} cannot be made: {error.strerror}",
+                           "set XDG_CACHE_HOME to a folder that you may write") from error
+    return folder
+
+
+# -- finding
+
+def locate(spec: Optional[str]) -> Source:
+    """The source of the base that `spec` names: host, reference, a file or a folder.
+
+    Without a spec: the host's own policy if it has one with containers, else the reference. Raises InputError.
+    """
+    if spec == REFERENCE:
+        return _reference()
+    if spec == HOST:
+        return _host()
+    if spec is None:
+        return _default()
+    path = Path(spec)
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        return _binary(path)
+    raise InputError(f"there is no base {spec}", "name `host`, `reference`, a binary policy, a folder of modules "
+                                                 "(.pp, .pp.bz2, .cil) or a policy store")
+
+
+def _reference() -> Source:
+    folder = Path(__file__).parent / "reference"
+    return Source(REFERENCE, "modules", tuple(sorted(folder.glob("*.cil"))))
+
+
+def _default() -> Source:
+    """The host's policy where one is in force that has container types, else the reference."""
+    try:
+        source = _host()
+        if any(source.module_name(file) in ("container", "virt", "docker") for file in source.files) or not source.exact:
+            return source
+    except InputError:
+        pass
+    return _reference()
+
+
+def _selinux_type() -> Optional[str]:
+    try:
+        found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", SELINUX_CONFIG.read_text(errors="replace"), re.M)
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def _host() -> Source:
+    selinux_type = _selinux_type()
+    if selinux_type is None:
+        raise InputError("this host has no SELinux policy", "use --base reference, or a base captured on a host")
+    store = STORES / selinux_type
+    if os.access(store / "active" / "modules", os.R_OK | os.X_OK):
+        return _store(store, HOST)
+    binaries = sorted((SELINUX_CONFIG.parent / selinux_type / "policy").glob("policy.*"),
+                      key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0)
+    for path in (LOADED_POLICY, *reversed(binaries)):
+        if os.access(path, os.R_OK):
+            return Source(HOST, "binary", (path,))
+    raise InputError(f"the policy of this host ({selinux_type}) cannot be read", "run labelgen as root")
+
+
+def _folder(path: Path) -> Source:
+    if (path / "active" / "modules").is_dir():
+        return _store(path, str(path))
+    if path.name == "active" and (path / "modules").is_dir():
+        return _store(path.parent, str(path))
+    files = tuple(sorted(file for file in path.iterdir() if file.name.endswith(MODULE_SUFFIXES)))
+    if not files:
+        raise InputError(f"{path}: there is no module (.pp, .pp.bz2, .cil) in this folder")
+    return Source(str(path), "modules", files)
+
+
+def _binary(path: Path) -> Source:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if not magic:
+        raise InputError(f"{path}: this file is empty")
+    if magic != BINARY_MAGIC:
+        raise InputError(f"{path}: this is no binary policy",
+                         "name a policy.N file, or the folder that holds the modules")
+    return Source(str(path), "binary", (path,))
+
+
+def _store(path: Path, name: str) -> Source:
+    """The modules of a policy store (libsemanage: active/modules/PRIORITY/NAME/{hll,cil,lang_ext}): of each name the
+    one with the highest priority, without those disabled."""
+    modules = path / "active" / "modules"
+    disabled = {file.name for file in (modules / "disabled").glob("*")}
+    chosen: dict[str, tuple[int, Path]] = {}
+    for folder in modules.glob("[0-9]*/*"):
+        priority = int(folder.parent.name)
+        if folder.name not in disabled and priority >= chosen.get(folder.name, (0, folder))[0]:
+            chosen[folder.name] = (priority, folder)
+    files = [_module_file(folder) for _, (_, folder) in sorted(chosen.items())]
+    if not files:
+        raise InputError(f"{path}: this policy store holds no module")
+    extra = tuple(file for file in (path / "active" / "ports.local",) if file.is_file())
+    return Source(name, "store", tuple(files), extra)
+
+
+def _module_file(folder: Path) -> Path:
+    for name in ("cil", "hll"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder}: this module of the store has neither cil nor hll")
+
+
+# -- opening
+
+def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) -> Base:
+    """Make the base ready, from the cache where it was made before. `progress` is told of what takes long.
+
+    Raises InputError where the base is wrong (not a policy, truncated, does not link), MachineError where a
+    program is missing.
+    """
+    contents = [_content(file) for file in source.files]
+    extra = b"".join(_content(file) for file in source.extra)
+    digest = _digest(source, contents, extra)
+    with cached(f"base-{digest[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
+        about = json.loads((folder / "base.json").read_text())
+        return Base(source.name, digest, source.exact, about["mls"], folder / "base.cil",
+                    folder / "base.policy", folder)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _digest(source: Source, contents: Sequence[bytes], extra: bytes) -> str:
+    whole = hashlib.sha256(f"{source.kind}\n".encode())
+    for file, content in zip(source.files, contents):
+        whole.update(f"{source.module_name(file)} {hashlib.sha256(content).hexdigest()}\n".encode())
+    whole.update(hashlib.sha256(extra).digest())
+    return whole.hexdigest()
+
+
+@contextmanager
+def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    """The folder `name` of the cache, made by `make` if it is missing.
+
+    Two processes may make it at once: each makes its own and the first to finish puts it in place, whole.
+    """
+    final = cache_folder() / f"{name}-{__version__}"
+    if not (final / "done").is_file():
+        folder = Path(tempfile.mkdtemp(prefix=f".{name[:16]}-", dir=cache_folder()))
+        try:
+            make(folder)
+            (folder / "done").touch()
+            _put(folder, final)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    yield final
+
+
+def _put(folder: Path, final: Path) -> None:
+    if final.exists() and not (final / "done").is_file():
+        shutil.rmtree(final, ignore_errors=True)
+    try:
+        folder.rename(final)
+    except OSError:
+        if not (final / "done").is_file():
+            raise
+
+
+def _make(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path, progress: Callable[[str], None]) -> None:
+    if source.exact:
+        progress(f"reading the {len(source.files)} modules of the base {source.name} (once)")
+        _make_from_modules(source, contents, extra, folder)
+    else:
+        progress(f"reading the binary policy {source.name} (once)")
+        _make_from_binary(source, contents[0], folder)
+
+
+def _make_from_binary(source: Source, content: bytes, folder: Path) -> None:
+    policy = folder / "base.policy"
+    policy.write_bytes(content)
+    mls = _decompile(source, policy, folder / "decompiled.cil")
+    decompiled = (folder / "decompiled.cil").read_text()
+    (folder / "base.cil").write_text(DECOMPILED_PRELUDE + decompiled)
+    (folder / "decompiled.cil").unlink()
+    (folder / "base.json").write_text(json.dumps({"mls": mls}))
+
+
+def _decompile(source: Source, policy: Path, to: Path) -> bool:
+    """Decompile a binary policy to CIL; whether it is an MLS policy."""
+    failure: Optional[LabelgenError] = None
+    for mls in (True, False):
+        try:
+            programs.run("checkpolicy", "-b", *(["-M"] if mls else []), "-C", "-o", to, policy)
+            return mls
+        except programs.ProgramFailed as error:
+            failure = failure or error
+    assert failure is not None
+    raise InputError(f"{source.files[0]}: checkpolicy cannot read this policy: {_last_line(failure.message)}",
+                     "it may be truncated, or of a newer version than this machine's tools") from failure
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else text
+
+
+def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+        texts = programs.side_by_side(lambda pair: _to_cil(source, pair[0], pair[1], Path(scratch)),
+                                      list(zip(source.files, contents)))
+    texts = [text for text in texts if not _is_ours(text)]
+    whole = b"".join((*texts, _local_ports(extra)))
+    (folder / "base.cil").write_bytes(whole)
+    mls = b"(mls true)" in whole or b"(sensitivity " in whole
+    try:
+        link([folder / "base.cil"], mls, folder / "base.policy")
+    except programs.ProgramFailed as error:
+        raise InputError(f"{source.name}: the modules of this base do not link:\n{error.stderr}",
+                         "a base needs all the modules that its modules require, the module `base` first") from error
+    (folder / "base.json").write_text(json.dumps({"mls": mls}))
+
+
+def _is_ours(text: bytes) -> bool:
+    """Whether a module was made by labelgen: a base is what the host has besides."""
+    return b"lxc_domain" in text and b"(typeattributeset cil_gen_require lxc_domain)" in text or \
+        b"(typeattribute lxc_domain)" in text
+
+
+def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
+    """The CIL of one module. libsemanage keeps modules compressed with bzip2, or plain."""
+    if content[:3] == b"BZh":
+        try:
+            content = bz2.decompress(content)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file}: is not whole bzip2 data") from error
+    is_cil = file.name == "cil" or ".cil" in file.name
+    if is_cil:
+        return content.rstrip() + b"\n"
+    name = source.module_name(file)
+    (scratch / name).mkdir(exist_ok=True)
+    module = scratch / name / f"{name}.pp"
+    module.write_bytes(content)
+    try:
+        return package_to_cil(module)
+    except programs.ProgramFailed as error:
+        raise InputError(f"{file}: pp cannot read this module: {_last_line(error.message)}",
+                         "it may be truncated, or of a newer module version than this machine's tools") from error
+
+
+def package_to_cil(package: Path) -> bytes:
+    """The CIL that a module package (.pp) becomes when a host links it. Raises ProgramFailed."""
+    return programs.run("pp", package).stdout.rstrip() + b"\n"
+
+
+_LOCAL_PORT = re.compile(rb"portcon (\w+) (\d+)(?:-(\d+))? (\w+):(\w+):(\w+)(?::(\S+))?\s*\Z")
+
+
+def _local_ports(text: bytes) -> bytes:
+    """The ports that `semanage port` set on a host (ports.local), as CIL."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(b"#") or not line.strip():
+            continue
+        found = _LOCAL_PORT.match(line)
+        if not found:
+            raise InputError(f"ports.local: cannot read the line {line.decode('utf-8', 'replace')!r}")
+        protocol, low, high, user, role, port_type, level = found.groups()
+        levels = b"((s0) (s0))" if level else b""
+        ports = b"(%s %s)" % (low, high) if high and high != low else low
+        lines.append(b"(portcon %s %s (%s %s %s %s))\n" % (protocol, ports, user, role, port_type, levels))
+    return b"".join(lines)
+
+
+def link(cil: Sequence[Path], mls: bool, policy: Path, file_contexts: Optional[Path] = None,
+         check: bool = False) -> None:
+    """Link CIL files into a binary policy, as a host does.
+
+    Without `check`, neverallow and typebounds are not checked: distributions' policies break their own neverallows
+    and hosts link them so (semanage.conf, expand-check=0). Raises ProgramFailed.
+    """
+    programs.run("secilc", *([] if check else ["-N"]), "-m", "-M", "true" if mls else "false",
+                 "-c", str(POLICY_VERSION), "-o", policy, "-f", file_contexts or "/dev/null", *cil)
+
+
+def load_json(path: Path) -> Any:
+    """The JSON in a file of the cache."""
+    return json.loads(path.read_text())

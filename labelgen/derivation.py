@@ -1,0 +1,384 @@
+"""The shared module, derived: everything the parent has, less the network.
+
+Type enforcement has no subtraction, so a role is a sibling of the parent. Every rule of the base in which the parent
+is source or target is sorted here, once, for a stated reason: granted by an attribute that the role joins, copied to
+the attribute `lxc_domain` (or, what is labelled networking, to `lxc_net_domain`), or dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+from labelgen import conditions
+from labelgen.errors import InputError
+from labelgen.network import LABELLED_NETWORKING, NetworkModel
+from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
+
+DOMAIN = "lxc_domain"
+NET_DOMAIN = "lxc_net_domain"
+FILE_TYPE = "lxc_file_type"
+
+# libsepol, module_to_cil.c: what stands for a set of types in a rule gets a name like this one, anew at each compile.
+GENERATED = re.compile(r".+_typeattr_[0-9]+\Z|cil_gen_require\Z")
+
+# What may be done with another type's file for its content, or to take it over, rather than to find it.
+CONTENT = frozenset({"append", "create", "entrypoint", "execute", "execute_no_trans", "link", "map", "open", "read",
+                     "relabelfrom", "relabelto", "rename", "setattr", "unlink", "write", "add_name", "remove_name",
+                     "reparent", "rmdir", "mounton"})
+FILE_CLASSES = ("dir", "file", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
+
+# Names under which eras and distributions know the file type of containers (SELINUX.md, section 1).
+FILE_TYPE_NAMES = ("container_file_t", "svirt_sandbox_file_t", "svirt_lxc_file_t")
+
+# reason -> what it says to a person
+REASONS = {
+    "kept": "granted by an attribute that the role joins",
+    "copied": "copied to the roles' attribute",
+    "labelled": "labelled networking: copied for networked roles only",
+    "network": "dropped: network",
+    "leads out": "dropped: a transition to a domain that may have more network",
+    "between": "dropped: between containers; a role acts only on itself",
+    "starts parent": "dropped: its result is the parent type itself",
+    "silence": "dropped: would hide a refused network access from the audit log",
+    "other label": "dropped: labels objects the parent's type, which a role may not give away",
+}
+
+
+class SharedRule(NamedTuple):
+    """A rule of the shared module. `sources` and `targets` are sets as the module language writes them: names,
+    `-name`, `self`; `condition` is empty or an expression over booleans."""
+
+    kind: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    classes: tuple[str, ...]
+    perms: tuple[str, ...]
+    condition: str = ""
+    default: str = ""
+    filename: str = ""
+    xperms: str = ""
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What the base says of the parent, ready to be rendered.
+
+    joined: attributes a role joins; file_joined: those its private files join; rules: the shared module;
+    own_sockets: class -> what the parent may do with its own sockets and capabilities, of the network;
+    node_bind: class -> the nodes it may bind; port_types: permission (name_bind, name_connect) -> class -> port types;
+    own_xperms: its extended permissions on its own sockets; own_files: class -> what it may do with its file type;
+    selinux_roles: those that may have the parent; counts: reason -> number of rules of the base.
+    All these grants hold in every setting of the booleans.
+    """
+
+    parent: str
+    file_type: str
+    joined: tuple[str, ...]
+    file_joined: tuple[str, ...]
+    rules: tuple[SharedRule, ...]
+    own_sockets: dict[str, tuple[str, ...]]
+    node_bind: dict[str, tuple[str, ...]]
+    port_types: dict[str, dict[str, tuple[str, ...]]]
+    own_xperms: tuple[SharedRule, ...]
+    own_files: dict[str, tuple[str, ...]]
+    selinux_roles: tuple[str, ...]
+    counts: dict[str, int]
+
+
+def resolve_parent(policy: Policy, parent: str) -> tuple[str, str]:
+    """The parent's type and its file type, through aliases. Raises InputError where the base has none."""
+    found = policy.resolve(parent)
+    if found is None:
+        raise InputError(f"the base has no type {parent}",
+                         "choose a base with container types, e.g. one with the module `container` or `virt` installed")
+    for name in FILE_TYPE_NAMES:
+        file_type = policy.resolve(name)
+        if file_type is not None:
+            return found, file_type
+    raise InputError(f"the base has {parent} but no file type for containers (tried {', '.join(FILE_TYPE_NAMES)})")
+
+
+def _named_by_constraints(policy: Policy) -> frozenset[str]:
+    return frozenset(name for constraint in policy.constraints for part in constraint.expression
+                     if isinstance(part, frozenset) for name in part)
+
+
+class Deriver:
+    """Sorts the rules of one policy for one parent."""
+
+    def __init__(self, policy: Policy, parent: str) -> None:
+        self.policy = policy
+        self.network = NetworkModel(policy.socket_classes)
+        self.parent, self.file_type = resolve_parent(policy, parent)
+        self.parent_bit = policy.bits[self.parent]
+        self.joined = self._attributes_to_join()
+        self.file_joined = self._file_attributes_to_join()
+        self.counts: Counter[str] = Counter()
+
+    def _attributes_to_join(self) -> tuple[str, ...]:
+        """Those of the parent's attributes that constraints name, unless one grants network or reaches containers."""
+        named = _named_by_constraints(self.policy)
+        return tuple(a for a in self.policy.attributes_of[self.parent]
+                     if a in named and not GENERATED.match(a) and self._is_harmless(a))
+
+    def _is_harmless(self, attribute: str) -> bool:
+        for rule in self.policy.by_source.get(attribute, ()):
+            if self.network.of(rule.tclass, rule.perms) or self.policy.bits[rule.target] & self.parent_bit:
+                return False
+        return not self._self_network(attribute)
+
+    def _self_network(self, attribute: str) -> bool:
+        """Whether every type of the attribute has a network permission on itself that the parent has too: a `self`
+        rule of the attribute, which a kernel policy shows only written out for each type (libsepol, expand.c)."""
+        shared: Optional[set[tuple[str, str]]] = None
+        for name in self.policy.names(self.policy.attributes[attribute]):
+            own = {(rule.tclass, perm) for rule in self.policy.by_source.get(name, ()) if rule.target == name
+                   and rule.kind == "allow" for perm in self.network.of(rule.tclass, rule.perms)}
+            shared = own if shared is None else shared & own
+        return bool(shared)
+
+    def _file_attributes_to_join(self) -> tuple[str, ...]:
+        """Those of the file type's attributes through which no container reaches content."""
+        return tuple(a for a in self.policy.attributes_of[self.file_type]
+                     if not GENERATED.match(a) and not self._opens_content(a))
+
+    def _opens_content(self, attribute: str) -> bool:
+        return any(self.policy.bits[rule.source] & self.parent_bit and rule.kind == "allow"
+                   and rule.tclass in FILE_CLASSES and (rule.perms & CONTENT
+                       and not (rule.tclass == "dir" and rule.perms <= {"getattr", "open", "search"}))
+                   for rule in self.policy.by_target.get(attribute, ()))
+
+    # -- sets of types as the module language writes them
+
+    def _set(self, symbol: str, without_parent: bool, minus: Iterable[str] = ()) -> tuple[str, ...]:
+        """`symbol` as a set, the parent taken out where asked; empty when nothing is left."""
+        bits = self.policy.bits[symbol]
+        if without_parent:
+            bits &= ~self.parent_bit
+        if not bits:
+            return ()
+        if GENERATED.match(symbol):
+            return tuple(self.policy.names(bits))
+        removed = [self.parent] if without_parent and self.policy.bits[symbol] & self.parent_bit else []
+        return (symbol, *(f"-{name}" for name in (*removed, *minus)))
+
+    def _target_set(self, symbol: str) -> tuple[str, ...]:
+        """The targets of a rule of the parent, without the parent, other roles and their private files."""
+        minus = [DOMAIN] if symbol in self.joined else []
+        minus += [FILE_TYPE] if symbol in self.file_joined else []
+        return self._set(symbol, True, minus)
+
+    # -- rules with the parent as source
+
+    def outgoing(self) -> Iterator[SharedRule]:
+        """The shared module's rules about what a role may do."""
+        for rule in self.policy.rules_from(self.parent):
+            if rule.source in self.joined:
+                self.counts["kept"] += 1
+            elif rule.kind in ACCESS_RULES:
+                yield from self._outgoing_access(rule)
+            elif rule.kind in XPERM_RULES:
+                yield from self._outgoing_xperms(rule)
+            else:
+                yield from self._outgoing_transition(rule)
+
+    def _outgoing_access(self, rule: Rule) -> Iterator[SharedRule]:
+        network = self.network.of(rule.tclass, rule.perms)
+        reason = "network" if network else ""
+        if network and rule.kind != "allow":
+            reason = "silence"
+        elif network and rule.tclass in LABELLED_NETWORKING:
+            reason = "labelled"
+            yield from self._to_targets(rule, NET_DOMAIN, network)
+        rest = rule.perms - network
+        if rule.tclass == "process" and not self._only_self(rule.target):
+            leading = rest & {"transition", "dyntransition"}
+            rest -= leading
+            reason = "leads out" if leading else reason
+        if rest:
+            reason = "copied"
+            yield from self._to_targets(rule, DOMAIN, rest)
+        self.counts[reason] += 1
+
+    def _only_self(self, symbol: str) -> bool:
+        return self.policy.bits[symbol] == self.parent_bit
+
+    def _to_targets(self, rule: Rule, attribute: str, perms: frozenset[str]) -> Iterator[SharedRule]:
+        common = ((rule.tclass,), tuple(sorted(perms)), self._condition(rule.guard))
+        if self.policy.bits[rule.target] & self.parent_bit:
+            yield SharedRule(rule.kind, (attribute,), ("self",), *common)
+        targets = self._target_set(rule.target)
+        if targets:
+            yield SharedRule(rule.kind, (attribute,), targets, *common)
+
+    @staticmethod
+    def _condition(guard: Optional[Guard]) -> str:
+        if guard is None:
+            return ""
+        return conditions.infix(guard.postfix if guard.branch else (*guard.postfix, "!"))
+
+    def _outgoing_xperms(self, rule: Rule) -> Iterator[SharedRule]:
+        if rule.tclass in self.network.classes:
+            self.counts["network" if rule.kind == "allowxperm" else "silence"] += 1
+            return
+        self.counts["copied"] += 1
+        for copy in self._to_targets(rule, DOMAIN, rule.perms):
+            yield copy._replace(xperms=rule.xperms)
+
+    def _outgoing_transition(self, rule: Rule) -> Iterator[SharedRule]:
+        if rule.default == self.parent or self.policy.bits[rule.target] & self.parent_bit:
+            self.counts["other label"] += 1
+            return
+        self.counts["copied"] += 1
+        yield SharedRule(rule.kind, (DOMAIN,), self._target_set(rule.target), (rule.tclass,), (),
+                         self._condition(rule.guard), rule.default, rule.filename)
+
+    # -- rules with the parent as target
+
+    def incoming(self) -> Iterator[SharedRule]:
+        """The shared module's rules about what others may do to a role."""
+        for rule in self.policy.rules_to(self.parent):
+            if self.policy.bits[rule.source] & self.parent_bit:
+                yield from self._incoming_beside_parent(rule)
+            elif rule.target in self.joined:
+                self.counts["kept"] += 1
+            elif rule.kind in ACCESS_RULES | XPERM_RULES:
+                yield self._incoming_access(rule)
+            else:
+                yield from self._incoming_transition(rule)
+        self.counts["starts parent"] += sum(rule.default == self.parent for rule in self.policy.rules
+                                            if rule.default)
+
+    def _incoming_beside_parent(self, rule: Rule) -> Iterator[SharedRule]:
+        """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""
+        if rule.source == self.parent or rule.target in self.joined:
+            return
+        if self._set(rule.source, True) and rule.kind in ACCESS_RULES | XPERM_RULES:
+            yield self._incoming_access(rule)
+        else:
+            self.counts["between"] += 1
+
+    def _incoming_access(self, rule: Rule) -> SharedRule:
+        network = self.network.of(rule.tclass, rule.perms)
+        self.counts["labelled" if network else "copied"] += 1
+        return SharedRule(rule.kind, self._set(rule.source, True), (NET_DOMAIN if network else DOMAIN,),
+                          (rule.tclass,), tuple(sorted(rule.perms)), self._condition(rule.guard), xperms=rule.xperms)
+
+    def _incoming_transition(self, rule: Rule) -> Iterator[SharedRule]:
+        if rule.default == self.parent:
+            return
+        self.counts["copied"] += 1
+        yield SharedRule(rule.kind, self._set(rule.source, False), (DOMAIN,), (rule.tclass,), (),
+                         self._condition(rule.guard), rule.default, rule.filename)
+
+    # -- private files
+
+    def files(self) -> Iterator[SharedRule]:
+        """The rules that let runtimes mount, admins relabel and filesystems hold a role's private files."""
+        for rule in self.policy.rules_to(self.file_type):
+            reached_by_containers = self.policy.bits[rule.source] & self.parent_bit
+            if rule.target in self.file_joined or reached_by_containers or rule.kind not in ACCESS_RULES | XPERM_RULES:
+                continue
+            yield SharedRule(rule.kind, self._set(rule.source, False), (FILE_TYPE,), (rule.tclass,),
+                             tuple(sorted(rule.perms)), self._condition(rule.guard), xperms=rule.xperms)
+        for rule in self.policy.rules_from(self.file_type):
+            if rule.source in self.file_joined or rule.kind != "allow":
+                continue
+            targets = self._set(rule.target, False)
+            yield SharedRule(rule.kind, (FILE_TYPE,), targets, (rule.tclass,), tuple(sorted(rule.perms)),
+                             self._condition(rule.guard))
+
+    # -- what a role may declare
+
+    def _unconditional(self) -> Iterator[Rule]:
+        return (rule for rule in self.policy.rules_from(self.parent) if rule.kind == "allow" and rule.guard is None)
+
+    def own_sockets(self) -> dict[str, tuple[str, ...]]:
+        """class -> the network permissions of the parent on itself."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for rule in self._unconditional():
+            if self.policy.bits[rule.target] & self.parent_bit:
+                found[rule.tclass].update(self.network.of(rule.tclass, rule.perms))
+        return _sorted(found)
+
+    def node_bind(self) -> dict[str, tuple[str, ...]]:
+        """class -> the node types that the parent may bind, as the base's rules name them."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for rule in self._unconditional():
+            if "node_bind" in rule.perms:
+                found[rule.tclass].update(self._set(rule.target, False))
+        return _sorted(found)
+
+    def port_types(self, perm: str) -> dict[str, tuple[str, ...]]:
+        """class -> the port types on which the parent has `perm` (name_bind or name_connect)."""
+        found: dict[str, int] = defaultdict(int)
+        for rule in self._unconditional():
+            if perm in rule.perms:
+                found[rule.tclass] |= self.policy.bits[rule.target]
+        return {tclass: tuple(self.policy.names(bits)) for tclass, bits in sorted(found.items())}
+
+    def own_xperms(self) -> Iterator[SharedRule]:
+        """The parent's extended permissions on its own sockets: a role that gets ioctl on them must be filtered alike,
+        for without any such rule every ioctl command would be allowed (services.c, services_compute_xperms_drivers)."""
+        for rule in self.policy.rules_from(self.parent):
+            if rule.kind == "allowxperm" and rule.tclass in self.network.classes \
+                    and self.policy.bits[rule.target] & self.parent_bit:
+                yield SharedRule(rule.kind, (DOMAIN,), ("self",), (rule.tclass,), tuple(rule.perms),
+                                 self._condition(rule.guard), xperms=rule.xperms)
+
+    def own_files(self) -> dict[str, tuple[str, ...]]:
+        """class -> what the parent may do with its file type."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for rule in self._unconditional():
+            if rule.tclass in FILE_CLASSES and self.policy.bits[rule.target] & self.policy.bits[self.file_type]:
+                found[rule.tclass] |= rule.perms
+        return _sorted(found)
+
+
+def _sorted(sets: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(sorted(names)) for key, names in sorted(sets.items()) if names}
+
+
+def _merged(rules: Iterable[SharedRule]) -> tuple[SharedRule, ...]:
+    """The same rules in as few statements as the language allows, in a fixed order."""
+    unique = set(rules)
+    for axis in ("perms", "targets", "sources", "classes"):
+        groups: dict[SharedRule, set[str]] = defaultdict(set)
+        for rule in unique:
+            names = getattr(rule, axis)
+            united = rule.kind in ACCESS_RULES and _can_be_united(names)
+            groups[rule._replace(**{axis: ()}) if united else rule].update(names if united else ())
+        unique = {rule._replace(**{axis: tuple(sorted(names))}) if names else rule for rule, names in groups.items()}
+    return tuple(sorted(unique))
+
+
+def _can_be_united(names: tuple[str, ...]) -> bool:
+    """Whether a set may be united with another: a subtraction would take from both, and self stands apart."""
+    return not any(name.startswith("-") or name == "self" for name in names)
+
+
+def derive(policy: Policy, parent: str) -> Derivation:
+    """Derive the shared module of `parent` from the base `policy`.
+
+    Raises InputError where the base has no such type.
+    """
+    deriver = Deriver(policy, parent)
+    rules = _merged([*deriver.outgoing(), *deriver.incoming(), *deriver.files()])
+    return Derivation(
+        parent=deriver.parent,
+        file_type=deriver.file_type,
+        joined=deriver.joined,
+        file_joined=deriver.file_joined,
+        rules=rules,
+        own_sockets=deriver.own_sockets(),
+        node_bind=deriver.node_bind(),
+        port_types={perm: deriver.port_types(perm) for perm in ("name_bind", "name_connect")},
+        own_xperms=tuple(sorted(set(deriver.own_xperms()))),
+        own_files=deriver.own_files(),
+        selinux_roles=tuple(sorted(r for r, bits in policy.roles.items() if bits & deriver.parent_bit)),
+        counts=dict(sorted(deriver.counts.items())),
+    )

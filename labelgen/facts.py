@@ -1,0 +1,114 @@
+"""What rendering needs to know of a base, derived once and cached by the base's digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelgen import base as bases
+from labelgen.base import Base
+from labelgen.derivation import Derivation, SharedRule, derive
+from labelgen.errors import InputError
+from labelgen.network import CATCH_ALL_PORT_TYPES
+from labelgen.policy import Policy
+from labelgen.ports import PortTable, Segment
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A base as the templates see it.
+
+    derivation: the shared module; ports: the type of each port; port_type_names: what may be declared as a port type;
+    catch_all: the types that mean no service in particular -> their attributes; aliases: alias -> type;
+    classes and attributes: those the base defines; taken: every name of a type or attribute.
+    """
+
+    derivation: Derivation
+    ports: PortTable
+    port_type_names: frozenset[str]
+    catch_all: dict[str, tuple[str, ...]]
+    aliases: dict[str, str]
+    classes: frozenset[str]
+    attributes: frozenset[str]
+    taken: frozenset[str]
+
+    def resolve(self, name: str) -> str:
+        """The type that a name means, through aliases."""
+        return self.aliases.get(name, name)
+
+
+def _require_mls(policy: Policy, base: Base) -> None:
+    if not policy.mls:
+        raise InputError(f"{base.name}: this base is a policy without MLS/MCS",
+                         "containers are kept apart by MCS categories; use a base of type mcs or mls")
+
+
+def gather(policy: Policy, base: Base, parent: str) -> Facts:
+    """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
+    _require_mls(policy, base)
+    catch_all = {name for name in CATCH_ALL_PORT_TYPES if name in policy.types} | {policy.initial_sids["port"]}
+    portcon_types = {con.type for con in policy.portcons}
+    return Facts(
+        derivation=derive(policy, parent),
+        ports=PortTable.of(policy.portcons, policy.initial_sids["port"], policy.initial_contexts["port"]),
+        port_type_names=frozenset(policy.names(policy.attributes.get("port_type", 0))) | portcon_types,
+        catch_all={name: policy.attributes_of[name] for name in sorted(catch_all)},
+        aliases=dict(policy.aliases),
+        classes=frozenset(policy.classes),
+        attributes=frozenset(policy.attributes),
+        taken=frozenset(policy.bits) | frozenset(policy.aliases),
+    )
+
+
+def _to_json(facts: Facts) -> Any:
+    return {
+        "derivation": {**vars(facts.derivation)},
+        "ports": facts.ports.segments,
+        "port_type_names": sorted(facts.port_type_names),
+        "catch_all": facts.catch_all,
+        "aliases": facts.aliases,
+        "classes": sorted(facts.classes),
+        "attributes": sorted(facts.attributes),
+        "taken": sorted(facts.taken),
+    }
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists back to tuples."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _from_json(data: Any) -> Facts:
+    derivation = _tuples(data["derivation"])
+    for name in ("rules", "own_xperms"):
+        derivation[name] = tuple(SharedRule(*rule) for rule in derivation[name])
+    fields = {field.name for field in dataclasses.fields(Derivation)}
+    assert fields == set(derivation)
+    return Facts(
+        derivation=Derivation(**derivation),
+        ports=PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()}),
+        port_type_names=frozenset(data["port_type_names"]),
+        catch_all=_tuples(data["catch_all"]),
+        aliases=data["aliases"],
+        classes=frozenset(data["classes"]),
+        attributes=frozenset(data["attributes"]),
+        taken=frozenset(data["taken"]),
+    )
+
+
+def of_base(base: Base, parent: str) -> Facts:
+    """The facts of a base for one parent, from the cache where they were gathered before.
+
+    Raises InputError without the parent or without MLS.
+    """
+    def make(folder: Path) -> None:
+        facts = gather(Policy(base.policy), base, parent)
+        (folder / "facts.json").write_text(json.dumps(_to_json(facts)))
+
+    with bases.cached(f"facts-{base.digest[:32]}-{parent}", make) as folder:
+        return _from_json(bases.load_json(folder / "facts.json"))

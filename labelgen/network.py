@@ -1,0 +1,107 @@
+"""The SELinux network model: which classes and permissions make up the network, and what each lets a domain do.
+
+Data, with the place in the kernel (security/selinux/, Linux 6.1 and 6.12) or libsepol that it was read in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# hooks.c, socket_type_to_security_class: AF_UNIX is the one family whose sockets stay on the host.
+UNIX_SOCKETS = frozenset({"unix_stream_socket", "unix_dgram_socket"})
+
+# Labelled networking (hooks.c: selinux_sock_rcv_skb_compat, selinux_inet_sys_rcv_skb, selinux_ip_postroute;
+# xfrm.c: selinux_xfrm_sock_rcv_skb): checked only with NetLabel, IPsec or SECMARK rules in force.
+LABELLED_NETWORKING = frozenset({"netif", "node", "peer", "association", "packet"})
+
+# ibpkey.c, hooks.c selinux_ib_pkey_access and selinux_ib_endport_manage_subnet.
+INFINIBAND = frozenset({"infiniband_pkey", "infiniband_endport"})
+
+# cred_has_capability: a capability is looked up in `capability`, and in `cap_userns` inside a user namespace.
+CAPABILITY_CLASSES = ("capability", "cap_userns")
+
+# inet_bind (net_bind_service below ip_unprivileged_port_start), raw and packet sockets (net_raw), configuration
+# of interfaces, routes, tunnels and firewalls (net_admin). net_broadcast is unused by the kernel, and still network.
+NETWORK_CAPABILITIES = frozenset({"net_bind_service", "net_raw", "net_admin", "net_broadcast"})
+
+# hooks.c selinux_socket_bind: ports below this one also need net_bind_service
+# (sysctl net.ipv4.ip_unprivileged_port_start, 1024 unless changed).
+PRIVILEGED_PORTS_BELOW = 1024
+
+# hooks.c selinux_socket_bind skips name_bind inside net.ipv4.ip_local_port_range (this is the kernel's default).
+EPHEMERAL_PORTS = (32768, 60999)
+
+# What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).
+SOCKET_USE = ("append", "create", "getattr", "getopt", "ioctl", "lock", "read", "setattr", "setopt", "shutdown", "write")
+SERVE = ("accept", "bind", "listen")
+REACH_OUT = ("connect",)
+
+# Names and types that stand for "no service in particular": a port that only one of them covers must not be granted
+# through it, for it would bring thousands of others (refpolicy and Fedora, policy/modules/kernel/corenetwork).
+CATCH_ALL_PORT_TYPES = frozenset({
+    "reserved_port_t", "hi_reserved_port_t", "unreserved_port_t", "ephemeral_port_t", "port_t",
+})
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol whose ports SELinux labels.
+
+    connect_is_checked_by_port: hooks.c selinux_socket_connect_helper looks at name_connect for tcp, dccp and sctp
+    only; UDP destinations are never checked by port.
+    """
+
+    name: str
+    tclass: str
+    connect_is_checked_by_port: bool
+    accepts: bool
+
+
+PROTOCOLS = {protocol.name: protocol for protocol in (
+    Protocol("tcp", "tcp_socket", True, True),
+    Protocol("udp", "udp_socket", False, False),
+    Protocol("sctp", "sctp_socket", True, True),
+    Protocol("dccp", "dccp_socket", True, True),
+)}
+
+# The declarations of a role file that are not ports -> the classes they open and the capabilities they bring.
+ICMP = ("icmp_socket",)
+RAW = ("rawip_socket", "packet_socket")
+RAW_CAPABILITY = "net_raw"
+
+# A networked role may read routes and addresses: resolvers (getaddrinfo's AI_ADDRCONFIG) and servers ask for them.
+ROUTES = "netlink_route_socket"
+READ_ROUTES = ("append", "bind", "connect", "create", "getattr", "getopt", "ioctl", "lock", "nlmsg_read", "read",
+               "setattr", "setopt", "shutdown", "write")
+
+
+def netlink_class(family: str) -> str:
+    """The class of a netlink family: `route` -> netlink_route_socket (classmap.h)."""
+    return f"netlink_{family}_socket"
+
+
+def netlink_families(classes: Iterable[str]) -> list[str]:
+    """The netlink families that `classes` know, sorted."""
+    return sorted(name[len("netlink_"):-len("_socket")] for name in classes
+                  if name.startswith("netlink_") and name.endswith("_socket") and name != "netlink_socket")
+
+
+@dataclass(frozen=True)
+class NetworkModel:
+    """Which permissions of one policy are network permissions; `sockets` are the policy's socket classes."""
+
+    sockets: frozenset[str]
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes all of whose permissions are network permissions."""
+        return (self.sockets - UNIX_SOCKETS) | LABELLED_NETWORKING | INFINIBAND
+
+    def of(self, tclass: str, perms: Iterable[str]) -> frozenset[str]:
+        """Those of `perms` of the class `tclass` that are network permissions."""
+        if tclass in self.classes:
+            return frozenset(perms)
+        if tclass in CAPABILITY_CLASSES:
+            return NETWORK_CAPABILITIES.intersection(perms)
+        return frozenset()

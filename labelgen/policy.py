@@ -1,0 +1,298 @@
+"""A linked policy, read with setools in one pass into an index.
+
+Sets of types are bitsets (Python integers, one bit a type): the union of a thousand rules costs microseconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from labelgen import conditions
+from labelgen.conditions import Condition
+from labelgen.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    import setools
+
+SETOOLS_HINT = ("apt-get install python3-setools or dnf install python3-setools "
+                "(the package called setools on PyPI is another program)")
+
+# The kinds of rule whose perms are permissions; the others name a default type.
+ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
+XPERM_RULES = frozenset({"allowxperm", "dontauditxperm", "auditallowxperm"})
+
+
+class Guard(NamedTuple):
+    """The conditional block a rule stands in: the expression in postfix, and which branch."""
+
+    postfix: tuple[str, ...]
+    branch: bool
+
+    @property
+    def condition(self) -> Condition:
+        """When the rule is in force."""
+        condition = conditions.parse_postfix(self.postfix)
+        return condition if self.branch else conditions.negation(condition)
+
+    def __str__(self) -> str:
+        expression = conditions.infix(self.postfix)
+        return expression if self.branch else f"!{expression}"
+
+
+class Rule(NamedTuple):
+    """A type enforcement rule of the linked policy. Source and target are types or attributes."""
+
+    kind: str
+    source: str
+    target: str
+    tclass: str
+    perms: frozenset[str]
+    default: str = ""
+    filename: str = ""
+    xperms: str = ""
+    guard: Optional[Guard] = None
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {self.source} {self.target}:{self.tclass} "
+        if self.kind in ACCESS_RULES:
+            what += "{ " + " ".join(sorted(self.perms)) + " }"
+        elif self.kind in XPERM_RULES:
+            what += f"{' '.join(self.perms)} {{ {self.xperms} }}"
+        else:
+            what += self.default + (f' "{self.filename}"' if self.filename else "")
+        return f"{what};" + (f" [if {self.guard}]" if self.guard else "")
+
+
+class Portcon(NamedTuple):
+    """The label of a range of ports."""
+
+    protocol: str
+    low: int
+    high: int
+    type: str
+    context: str
+
+
+class Constraint(NamedTuple):
+    """A constraint: what an access needs besides a rule. The expression is in postfix, names of a set together."""
+
+    kind: str
+    tclass: str
+    perms: frozenset[str]
+    expression: tuple[object, ...]
+    text: str
+
+
+def setools_module() -> Any:
+    """The distribution's setools. Raises MachineError where it is missing or is PyPI's package of that name."""
+    try:
+        import setools  # noqa: PLC0415 - heavy: only commands that read a policy pay for it
+    except ImportError as error:
+        raise MachineError("this Python cannot import setools", SETOOLS_HINT) from error
+    if not hasattr(setools, "SELinuxPolicy"):
+        raise MachineError("the module setools found here is not the SELinux policy library", SETOOLS_HINT)
+    return setools
+
+
+def members(bits: int) -> Iterator[int]:
+    """The positions of the bits that are set, ascending."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
+
+
+class Policy:
+    """The index over one linked policy.
+
+    Takes the path of a binary policy. Raises InputError when setools cannot read it, MachineError without setools.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = setools_module()
+        self.path = path
+        try:
+            self._policy: setools.SELinuxPolicy = library.SELinuxPolicy(str(path))
+        except (OSError, SyntaxError, library.exception.SEToolsException) as error:
+            raise InputError(f"{path}: setools cannot read this policy: {error}",
+                             "a binary policy of version 33 or lower is needed; labelgen links one from modules") from error
+        self.mls = bool(self._policy.mls)
+        self.version = int(self._policy.version)
+        self.handle_unknown = str(self._policy.handle_unknown)
+        self._read_types()
+        self._read_rules()
+
+    def _read_types(self) -> None:
+        self.types: dict[str, int] = {}
+        self.type_names: list[str] = []
+        self.aliases: dict[str, str] = {}
+        self.permissive: set[str] = set()
+        self.attributes_of: dict[str, tuple[str, ...]] = {}
+        for number, item in enumerate(sorted(self._policy.types(), key=str)):
+            name = item.name
+            self.types[name] = number
+            self.type_names.append(name)
+            self.attributes_of[name] = tuple(sorted(a.name for a in item.attributes()))
+            self.aliases.update((alias, name) for alias in map(str, item.aliases()))
+            if item.ispermissive:
+                self.permissive.add(name)
+        self.bits: dict[str, int] = {name: 1 << number for name, number in self.types.items()}
+        self.attributes: dict[str, int] = defaultdict(int)
+        for attribute in self._policy.typeattributes():
+            self.attributes[attribute.name] = 0
+        for name, attributes in self.attributes_of.items():
+            for attribute in attributes:
+                self.attributes[attribute] |= self.bits[name]
+        self.attributes = dict(self.attributes)
+        self.bits.update(self.attributes)
+
+    def _read_rules(self) -> None:
+        self.rules: list[Rule] = []
+        self.by_source: dict[str, list[Rule]] = defaultdict(list)
+        self.by_target: dict[str, list[Rule]] = defaultdict(list)
+        not_conditional = setools_module().exception.RuleNotConditional
+        kinds: dict[Any, str] = {}
+        guards: dict[tuple[Any, bool], Guard] = {}
+        for item in self._policy.terules():
+            kind = kinds.get(item.ruletype) or kinds.setdefault(item.ruletype, str(item.ruletype.name))
+            try:
+                guard: Optional[Guard] = self._guard(guards, item)
+            except not_conditional:
+                guard = None
+            if kind in ACCESS_RULES:
+                rule = Rule(kind, item.source.name, item.target.name, item.tclass.name, item.perms, guard=guard)
+            else:
+                rule = self._other_rule(kind, item, guard)
+            self.rules.append(rule)
+            self.by_source[rule.source].append(rule)
+            self.by_target[rule.target].append(rule)
+
+    @staticmethod
+    def _guard(guards: dict[tuple[Any, bool], Guard], item: Any) -> Guard:
+        key = (item.conditional, bool(item.conditional_block))
+        if key not in guards:
+            guards[key] = Guard(tuple(map(str, item.conditional.expression())), key[1])
+        return guards[key]
+
+    @staticmethod
+    def _other_rule(kind: str, item: Any, guard: Optional[Guard]) -> Rule:
+        if kind in XPERM_RULES:
+            return Rule(kind, item.source.name, item.target.name, item.tclass.name, frozenset({item.xperm_type}),
+                        xperms=str(item.perms), guard=guard)
+        library = setools_module()
+        try:
+            filename = str(item.filename)
+        except (library.exception.TERuleNoFilename, library.exception.RuleUseError):
+            filename = ""
+        return Rule(kind, item.source.name, item.target.name, item.tclass.name, frozenset(),
+                    default=item.default.name, filename=filename, guard=guard)
+
+    def resolve(self, name: str) -> Optional[str]:
+        """The type that `name` names, through aliases; None where there is none."""
+        return name if name in self.types else self.aliases.get(name)
+
+    def names(self, bits: int) -> list[str]:
+        """The names of the types in a bitset, sorted."""
+        return [self.type_names[number] for number in members(bits)]
+
+    def symbols(self, type_name: str) -> tuple[str, ...]:
+        """The names under which rules may mean this type: its own and its attributes'."""
+        return (type_name, *self.attributes_of[type_name])
+
+    def rules_from(self, type_name: str) -> Iterator[Rule]:
+        """Every rule whose source includes the type."""
+        for symbol in self.symbols(type_name):
+            yield from self.by_source.get(symbol, ())
+
+    def rules_to(self, type_name: str) -> Iterator[Rule]:
+        """Every rule whose target includes the type."""
+        for symbol in self.symbols(type_name):
+            yield from self.by_target.get(symbol, ())
+
+    @cached_property
+    def classes(self) -> dict[str, frozenset[str]]:
+        """Class -> its permissions, those of its common included."""
+        return {item.name: frozenset(map(str, item.perms)) | self._inherited(item) for item in self._policy.classes()}
+
+    def _inherited(self, item: Any) -> frozenset[str]:
+        try:
+            return frozenset(map(str, item.common.perms))
+        except setools_module().exception.NoCommon:
+            return frozenset()
+
+    @cached_property
+    def socket_classes(self) -> frozenset[str]:
+        """The classes of sockets: those that inherit the common `socket`, and any named like one."""
+        inheriting = set()
+        for item in self._policy.classes():
+            try:
+                if item.common.name == "socket":
+                    inheriting.add(item.name)
+            except setools_module().exception.NoCommon:
+                continue
+        return frozenset(inheriting | {name for name in self.classes if name == "socket" or name.endswith("_socket")})
+
+    @cached_property
+    def booleans(self) -> dict[str, bool]:
+        """Boolean -> its default."""
+        return {item.name: bool(item.state) for item in self._policy.bools()}
+
+    @cached_property
+    def roles(self) -> dict[str, int]:
+        """SELinux role -> the bitset of its types."""
+        return {role.name: self._union(t.name for t in role.types()) for role in self._policy.roles()}
+
+    def _union(self, names: Iterable[str]) -> int:
+        result = 0
+        for name in names:
+            result |= self.bits[name]
+        return result
+
+    @cached_property
+    def portcons(self) -> list[Portcon]:
+        """Every portcon, in the order in which the kernel looks them up."""
+        return [Portcon(str(item.protocol.name), item.ports.low, item.ports.high, item.context.type_.name,
+                        str(item.context)) for item in self._policy.portcons()]
+
+    @cached_property
+    def initial_sids(self) -> dict[str, str]:
+        """Initial SID -> the type of its context."""
+        return {item.name: item.context.type_.name for item in self._policy.initialsids()}
+
+    @cached_property
+    def initial_contexts(self) -> dict[str, str]:
+        """Initial SID -> its context."""
+        return {item.name: str(item.context) for item in self._policy.initialsids()}
+
+    @cached_property
+    def polcaps(self) -> frozenset[str]:
+        """The policy capabilities that are on."""
+        return frozenset(item.name for item in self._policy.polcaps())
+
+    @cached_property
+    def bounds(self) -> dict[str, str]:
+        """Bounded type -> the type that bounds it (typebounds)."""
+        return {item.child.name: item.parent.name for item in self._policy.bounds()}
+
+    @cached_property
+    def constraints(self) -> list[Constraint]:
+        """Every constraint (constrain, mlsconstrain, validatetrans, mlsvalidatetrans)."""
+        return [self._constraint(item) for item in self._policy.constraints()]
+
+    @staticmethod
+    def _constraint(item: Any) -> Constraint:
+        kind = str(item.ruletype.name)
+        perms = frozenset() if kind.endswith("validatetrans") else frozenset(map(str, item.perms))
+        expression = tuple(frozenset(map(str, part)) if isinstance(part, (frozenset, set)) else str(part)
+                           for part in item.expression)
+        return Constraint(kind, item.tclass.name, perms, expression, str(item))
+
+    @cached_property
+    def range_transitions(self) -> list[tuple[str, str, str, str]]:
+        """Every range_transition: source, target, class, range."""
+        return [(item.source.name, item.target.name, item.tclass.name, str(item.default))
+                for item in self._policy.mlsrules()]

@@ -1,0 +1,207 @@
+"""Modules written out as policy source: templates under templates/ filled in, the same input to the same bytes."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import jinja2
+
+from labelgen import __version__
+from labelgen.base import Base
+from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
+from labelgen.errors import InputError
+from labelgen.facts import Facts
+from labelgen.modules import SHARED_MODULE, OwnPortType, RoleModule
+from labelgen.policy import ACCESS_RULES, XPERM_RULES
+
+WIDTH = 100
+
+
+def packaged(name: str) -> Path:
+    """The folder `templates` or `roles` that came with labelgen: in the wheel's package, or at the top of a checkout."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
+
+
+# -- the module language
+
+def braces(names: Sequence[str]) -> str:
+    """A set as the module language writes it."""
+    return names[0] if len(names) == 1 else "{ " + " ".join(names) + " }"
+
+
+def _rule_text(rule: SharedRule) -> str:
+    sets = f"{rule.kind} {braces(rule.sources)} {braces(rule.targets)}:{braces(rule.classes)} "
+    if rule.kind in ACCESS_RULES:
+        return f"{sets}{braces(rule.perms)};"
+    if rule.kind in XPERM_RULES:
+        return f"{sets}{rule.perms[0]} {{ {rule.xperms} }};"
+    return sets + rule.default + (f' "{rule.filename}"' if rule.filename else "") + ";"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return "\n".join(textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "    ",
+                                   break_long_words=False, break_on_hyphens=False))
+
+
+def rules_text(rules: Iterable[SharedRule]) -> str:
+    """Rules as statements: first those always in force, then a block for each condition."""
+    plain, conditional = [], defaultdict(list)
+    for rule in rules:
+        (conditional[rule.condition] if rule.condition else plain).append(rule)
+    lines = [_wrapped(_rule_text(rule)) for rule in plain]
+    for condition, inside in sorted(conditional.items()):
+        shown = condition if condition.startswith("(") else f"({condition})"
+        lines += [f"if {shown} {{", *(_wrapped(_rule_text(rule), "    ") for rule in inside), "}"]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """Everything that a module names and does not declare: checkmodule wants it listed."""
+
+    types: tuple[str, ...]
+    attributes: tuple[str, ...]
+    booleans: tuple[str, ...]
+    classes: tuple[tuple[str, tuple[str, ...]], ...]
+    selinux_roles: tuple[str, ...]
+
+
+def _booleans(condition: str) -> set[str]:
+    for sign in "()!&|^=":
+        condition = condition.replace(sign, " ")
+    return set(condition.split())
+
+
+def _all_perms(rules: Iterable[SharedRule]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    classes: dict[str, set[str]] = defaultdict(set)
+    for rule in rules:
+        for tclass in rule.classes:
+            classes[tclass].update(rule.perms)
+    return tuple((tclass, tuple(sorted(perms))) for tclass, perms in sorted(classes.items()))
+
+
+def requirements(rules: Sequence[SharedRule], types: Iterable[str], attributes: Iterable[str], declared: Iterable[str],
+                 is_attribute: Callable[[str], bool], selinux_roles: Sequence[str] = ()) -> Requirements:
+    """What a module of these rules must require, besides `types` and `attributes` that its declarations name."""
+    named = {name.lstrip("-") for rule in rules for name in (*rule.sources, *rule.targets)} - {"self"}
+    named |= {rule.default for rule in rules if rule.default}
+    named -= set(declared)
+    found = {name for name in named if is_attribute(name)}
+    booleans = sorted({name for rule in rules if rule.condition for name in _booleans(rule.condition)})
+    return Requirements(tuple(sorted((named - found) | set(types))), tuple(sorted(found | set(attributes))),
+                        tuple(booleans), _all_perms(rules), tuple(selinux_roles))
+
+
+# -- the shared module, in the order of a policy author: from itself outwards
+
+def _is(sources: Optional[str] = None, targets: Optional[str] = None, classes: Sequence[str] = ()) -> Callable[[SharedRule], bool]:
+    return lambda rule: ((sources is None or rule.sources == (sources,)) and (targets is None or rule.targets == (targets,))
+                         and (not classes or set(rule.classes) <= set(classes)))
+
+
+SECTIONS: tuple[tuple[str, Callable[[SharedRule], bool]], ...] = (
+    ("A role and itself", _is(DOMAIN, "self")),
+    ("Files and devices", _is(DOMAIN, classes=FILE_CLASSES)),
+    ("Filesystems", _is(DOMAIN, classes=("filesystem",))),
+    ("Other domains and the kernel", _is(DOMAIN)),
+    ("Labelled networking, as the parent has it, for networked roles", _is(NET_DOMAIN)),
+    ("Who may act on a role", _is(targets=DOMAIN)),
+    ("Who may act on the sockets of a networked role", _is(targets=NET_DOMAIN)),
+    ("Private files of roles: mounted by runtimes, managed by admins", _is(targets=FILE_TYPE)),
+    ("Private files of roles: where they may be", _is(FILE_TYPE)),
+)
+
+
+def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule]]]:
+    """The rules of the shared module under their headings."""
+    grouped: dict[str, list[SharedRule]] = {title: [] for title, _ in SECTIONS}
+    for rule in rules:
+        grouped[next(title for title, belongs in SECTIONS if belongs(rule))].append(rule)
+    return ((title, members) for title, members in grouped.items() if members)
+
+
+# -- templates
+
+def _base_name(name: str) -> str:
+    """A base as a module may name it: not by the path of one machine."""
+    return Path(name).name
+
+
+class Renderer:
+    """The templates of a folder, filled in for one base."""
+
+    def __init__(self, templates: Path, base: Base, facts: Facts) -> None:
+        if not templates.is_dir():
+            raise InputError(f"{templates}: there is no folder of templates here",
+                             "leave out --templates to use those that come with labelgen")
+        self.facts = facts
+        # Policy source is not HTML; what goes into it is validated names and one printable line (role.py).
+        self.environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates), undefined=jinja2.StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+        self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=_base_name)
+        self.environment.globals.update(base=base, derivation=facts.derivation, version=__version__, DOMAIN=DOMAIN,
+                                        NET_DOMAIN=NET_DOMAIN, FILE_TYPE=FILE_TYPE)
+
+    def _fill(self, template: str, **values: Any) -> str:
+        try:
+            return self.environment.get_template(template).render(values)
+        except jinja2.TemplateSyntaxError as error:
+            raise InputError(f"{error.filename or template}:{error.lineno}: {error.message}") from error
+        except jinja2.TemplateNotFound as error:
+            raise InputError(f"the template {error.name} is missing") from error
+        except jinja2.UndefinedError as error:
+            raise InputError(f"{template}: {error.message}") from error
+
+    def _is_attribute(self, name: str) -> bool:
+        return name in (DOMAIN, NET_DOMAIN, FILE_TYPE) or name in self.facts.attributes
+
+    def shared(self) -> str:
+        """The source of the shared module."""
+        derivation = self.facts.derivation
+        needs = requirements(derivation.rules, (), (), (DOMAIN, NET_DOMAIN, FILE_TYPE), self._is_attribute,
+                             derivation.selinux_roles)
+        counts = [(reason, REASONS[reason], number) for reason, number in derivation.counts.items() if number]
+        return self._fill("shared.te.j2", module=SHARED_MODULE, needs=needs, counts=counts,
+                          sections=list(sections(derivation.rules)))
+
+    def role(self, module: RoleModule) -> str:
+        """The source of a role's module."""
+        attributes = {*module.attributes, *(name for own in module.ports for name in own.attributes),
+                      *(name for private in module.files for name in private.attributes)}
+        declared = {module.role.type, *(own.name for own in module.ports), *(private.name for private in module.files)}
+        types = {module.role.parent, *(own.replaces for own in module.ports),
+                 *([module.parent_file_type] if module.files else [])}
+        needs = requirements(module.rules, types, attributes, declared, self._is_attribute)
+        return self._fill("role.te.j2", module=module, role=module.role, needs=needs)
+
+    def file_contexts(self, module: RoleModule) -> str:
+        """The file contexts of a role's private files."""
+        return self._fill("role.fc.j2", module=module, role=module.role)
+
+    def ports(self, module: RoleModule) -> str:
+        """The companion CIL module that carries the portcons of a role's own port types."""
+        return self._fill("ports.cil.j2", module=module, role=module.role, portcons=list(_portcons(module.ports)))
+
+
+def _portcons(ports: Iterable[OwnPortType]) -> Iterator[dict[str, str]]:
+    for own in ports:
+        for protocol, segment in own.portcons:
+            user, selinux_role, _, level = segment.context.split(":", 3)
+            low, _, high = level.partition("-")
+            yield {"protocol": protocol, "type": own.name, "user": user, "role": selinux_role,
+                   "numbers": str(segment.low) if segment.low == segment.high else f"({segment.low} {segment.high})",
+                   "low": _cil_level(low.strip()), "high": _cil_level((high or low).strip())}
+
+
+def _cil_level(level: str) -> str:
+    """`s0:c0.c1023,c5` as CIL writes it: (s0 ((range c0 c1023) c5))."""
+    sensitivity, _, categories = level.partition(":")
+    parts = [f"(range {' '.join(part.split('.'))})" if "." in part else part for part in categories.split(",") if part]
+    return f"({sensitivity}{' (' + ' '.join(parts) + ')' if parts else ''})"

@@ -1,0 +1,402 @@
+"""Role files: the schema, and the messages for what is wrong with one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from labelgen import yamlfile
+from labelgen.errors import InputError, Problem, RoleFileError
+from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
+
+SUFFIXES = (".yaml", ".yml")
+DEFAULT_PARENT = "svirt_lxc_net_t"
+
+# Identifiers end up in policy, in file names and in package names: lower case, and short enough for all of them.
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
+LONGEST_NAME = 32
+TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*\Z")
+LONGEST_TYPE_NAME = 128
+RESERVED_NAMES = {"base": "lxc_base is the shared module"}
+
+NUMBER = re.compile(r"[0-9]{1,6}\Z")
+RANGE = re.compile(r"([0-9]{1,6})\s*-\s*([0-9]{1,6})\Z")
+MOST_PORTS = 65535
+
+# What a path of file_contexts may be made of: letters, digits and the signs of its regular expressions.
+FILE_PATH = re.compile(r"/[A-Za-z0-9_./()*+?\[\]|^\\-]*\Z")
+LITERAL_FOLDERS = re.compile(r"/[A-Za-z0-9_-][A-Za-z0-9_.\\-]*/[A-Za-z0-9_-]")
+NOT_FOR_CONTAINERS = ("proc", "sys", "dev", "boot")
+
+
+class Ports(NamedTuple):
+    """A range of port numbers, both ends included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
+
+Port = Union[Ports, str]
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    # The message goes in as context: a brace in it is text.
+    return PydanticCustomError("labelgen", "{message}", {"message": message})
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MOST_PORTS:
+        raise _wrong(f"{text} is no port; ports go from 1 to {MOST_PORTS}")
+    return number
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _port(value: Any) -> Port:
+    text = str(value).strip() if isinstance(value, (str, int)) else ""
+    if NUMBER.match(text):
+        return Ports(_number(text), _number(text))
+    span = RANGE.match(text)
+    if span:
+        low, high = _number(span[1]), _number(span[2])
+        if low > high:
+            raise _wrong(f"the range {text} ends before it starts; write {high}-{low}")
+        return Ports(low, high)
+    if TYPE_NAME.match(text) and text.endswith("_t") and len(text) <= LONGEST_TYPE_NAME:
+        return text
+    raise _wrong(f"{_shown(value)} is no port; write a number (80), a range (\"8000-8010\") or a port type (http_port_t)")
+
+
+def _distinct(ports: list[Port]) -> list[Port]:
+    seen: list[Port] = []
+    for port in ports:
+        for other in seen:
+            if port == other or (isinstance(port, Ports) and isinstance(other, Ports)
+                                 and port.low <= other.high and other.low <= port.high):
+                raise _wrong(f"{port} overlaps {other}; name each port once")
+        seen.append(port)
+    return ports
+
+
+PortField = Annotated[Any, BeforeValidator(_port), WithJsonSchema({
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535},
+              {"type": "string", "pattern": r"^([0-9]{1,5}|[0-9]{1,5}\s*-\s*[0-9]{1,5}|[A-Za-z][A-Za-z0-9_.]*_t)$"}],
+    "description": "a number, a range such as \"8000-8010\", or a port type such as http_port_t",
+})]
+PortList = Annotated[list[PortField], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bind(_Strict):
+    """The ports a role may serve on."""
+
+    tcp: PortList = []
+    udp: PortList = []
+    sctp: PortList = []
+    dccp: PortList = []
+
+
+class Connect(_Strict):
+    """The ports a role may reach. SELinux does not check UDP destinations by port, so udp is any or absent."""
+
+    tcp: PortList = []
+    udp: Optional[Literal["any"]] = None
+    sctp: PortList = []
+    dccp: PortList = []
+
+
+class Network(_Strict):
+    """What a role may do on the network. Everything that is not declared is refused."""
+
+    bind: Bind = Bind()
+    connect: Connect = Connect()
+    icmp: bool = False
+    raw: bool = False
+    netlink: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]] = []
+
+    def bound(self, protocol: str) -> list[Port]:
+        """The ports of `protocol` the role may bind."""
+        return list(getattr(self.bind, protocol))
+
+    def reached(self, protocol: str) -> list[Port]:
+        """The ports of `protocol` the role may connect to; none for udp, which has no such check."""
+        return [] if protocol == "udp" else list(getattr(self.connect, protocol))
+
+    def uses(self, protocol: str) -> bool:
+        """Whether the role may open a socket of `protocol`."""
+        return bool(self.bound(protocol) or getattr(self.connect, protocol))
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols the role may open sockets of."""
+        return [name for name in PROTOCOLS if self.uses(name)]
+
+    @property
+    def binds_privileged(self) -> bool:
+        """Whether the role binds a port below 1024; a port type may hold one, so it counts."""
+        return any(isinstance(port, str) or port.low < PRIVILEGED_PORTS_BELOW
+                   for protocol in PROTOCOLS for port in self.bound(protocol))
+
+
+def _file_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise _wrong(f"the path {_shown(value)} is relative; it must start with /")
+    if not FILE_PATH.match(value):
+        raise _wrong(f"the path {_shown(value)} holds a space or a sign that file contexts cannot carry; "
+                     "use letters, digits, _ - . / and the signs of a regular expression ( ) [ ] * + ? | ^ \\")
+    if ".." in value.replace("\\", "").split("/"):
+        raise _wrong(f"the path {_shown(value)} holds '..'; write the path it means")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise _wrong(f"the path {_shown(value)} is no regular expression: {error}") from error
+    if not LITERAL_FOLDERS.match(value) or value.split("/")[1] in NOT_FOR_CONTAINERS:
+        raise _wrong(f"the path {_shown(value)} is too wide; it must start with two plain folders of its own, "
+                     "as in /srv/lxc/web(/.*)?")
+    return value
+
+
+class Files(_Strict):
+    """Files of the role's own: a path (a regular expression as in file_contexts) and what the role may do with them."""
+
+    path: Annotated[str, AfterValidator(_file_path), Field(max_length=1024)]
+    access: Literal["read", "write"]
+
+
+def _name(value: str) -> str:
+    if value in RESERVED_NAMES:
+        raise _wrong(f"the name {value!r} is reserved: {RESERVED_NAMES[value]}")
+    if len(value) > LONGEST_NAME:
+        raise _wrong(f"the name is {len(value)} characters long; {LONGEST_NAME} is the most")
+    if not NAME.match(value):
+        raise _wrong(f"{_shown(value)} is no name for a role; write lower-case letters, digits and single _ between them")
+    return value
+
+
+def _summary(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise _wrong("the summary must be one line of printable text")
+    return value.strip()
+
+
+def _parent(value: str) -> str:
+    if not TYPE_NAME.match(value) or len(value) > LONGEST_TYPE_NAME:
+        raise _wrong(f"{_shown(value)} is no type; write a name such as {DEFAULT_PARENT}")
+    return value
+
+
+class Role(_Strict):
+    """A role file: what one kind of container may do."""
+
+    name: Annotated[str, AfterValidator(_name), WithJsonSchema(
+        {"type": "string", "pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$", "maxLength": LONGEST_NAME})]
+    summary: Annotated[str, AfterValidator(_summary), Field(max_length=200)]
+    parent: Annotated[str, AfterValidator(_parent)] = DEFAULT_PARENT
+    network: Union[Literal["none"], Network]
+    files: list[Files] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _network_is_said(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "network" in data and data["network"] in (None, {}):
+            raise PydanticCustomError("network", "network is empty; write `network: none`, or what it may do")
+        return data
+
+    @property
+    def module(self) -> str:
+        """The name of its policy module."""
+        return f"lxc_{self.name}"
+
+    @property
+    def type(self) -> str:
+        """Its domain."""
+        return f"lxc_{self.name}_t"
+
+    @property
+    def declared_network(self) -> Optional[Network]:
+        """Its network; None for `network: none`."""
+        return None if self.network == "none" else self.network
+
+    @property
+    def file_types(self) -> dict[str, str]:
+        """access -> the private type for it, for the accesses it declares."""
+        names = {"read": f"lxc_{self.name}_content_t", "write": f"lxc_{self.name}_data_t"}
+        return {access: names[access] for access in names if any(entry.access == access for entry in self.files)}
+
+
+@dataclass(frozen=True)
+class RoleFile:
+    """A role and the file it was read from, which knows the line of each part."""
+
+    role: Role
+    document: yamlfile.Document
+
+    @property
+    def path(self) -> Path:
+        """Where it was read."""
+        return self.document.path
+
+    def problem(self, *where: Union[str, int], message: str) -> Problem:
+        """A problem at one part of the file, e.g. ("network", "bind", "tcp", 0)."""
+        return self.document.problem(where, message)
+
+    def line(self, *where: Union[str, int]) -> str:
+        """`file:line` of one part."""
+        place = self.document.problem(where, "", at_key=True)
+        return f"{place.path}:{place.line}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'X'?` for the nearest of the `known` words, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+_FIELDS: dict[str, tuple[type[BaseModel], str]] = {
+    "network": (Network, "key"), "bind": (Bind, "protocol"), "connect": (Connect, "protocol"), "files": (Files, "key"),
+}
+
+
+def _unknown_key(where: Sequence[Union[str, int]]) -> str:
+    parents = [part for part in where[:-1] if isinstance(part, str)]
+    model, kind = _FIELDS[parents[-1]] if parents else (Role, "key")
+    key, known = str(where[-1]), list(model.model_fields)
+    shown = _shown(key)
+    return f"unknown {kind} {shown}{suggestion(key, known) or '; known are ' + ', '.join(known)}"
+
+
+# pydantic's error type -> what a person is told; {input} is what was written, and every key of the error's context
+# may be named.
+_MESSAGES = {
+    "missing": "the key '{key}' is missing",
+    "literal_error": "{input} is not allowed here; write {expected}",
+    "bool_parsing": "{input} is neither true nor false",
+    "bool_type": "{input} is neither true nor false",
+    "list_type": "a list is needed here, as in [80, 443]",
+    "model_type": "a mapping is needed here",
+    "model_attributes_type": "a mapping is needed here",
+    "dict_type": "a mapping is needed here",
+    "string_type": "a text is needed here",
+    "too_short": "the list is empty; leave the key out instead",
+    "string_pattern_mismatch": "{input} is not a name of lower-case letters, digits and _",
+    "string_too_long": "the text is longer than {max_length} characters",
+}
+
+
+def _problem(document: yamlfile.Document, error: Any) -> Problem:
+    where = tuple(part for part in error["loc"] if part not in ("literal['none']", "Network"))
+    where = ("network",) if error["type"] == "network" else where
+    if error["type"] == "extra_forbidden":
+        return document.problem(where, _unknown_key(where), at_key=True)
+    words = {**error.get("ctx", {}), "input": _shown(error["input"]), "key": where[-1] if where else ""}
+    message = _MESSAGES.get(error["type"], "").format(**words) or error["msg"]
+    return document.problem(where, message)
+
+
+def _errors(error: ValidationError, data: dict[str, Any]) -> list[Any]:
+    """The errors, less those of the union's other arm: what was written for `network` tells which was meant."""
+    arm = "Network" if isinstance(data.get("network"), dict) else "literal['none']"
+    found = []
+    for item in error.errors():
+        if item["loc"][:1] == ("network",) and len(item["loc"]) > 1:
+            if item["loc"][1] != arm:
+                continue
+            if arm != "Network":
+                item["ctx"] = {"expected": "none, or a mapping of bind and connect"}
+        found.append(item)
+    return found
+
+
+def read(path: Path) -> RoleFile:
+    """Read one role file. Raises RoleFileError with every problem in it."""
+    document = yamlfile.read(path)
+    if not isinstance(document.data, dict):
+        raise RoleFileError([Problem(path, 1, 1, "a role file is a mapping; start it with `name:`")])
+    try:
+        return RoleFile(Role.model_validate(document.data), document)
+    except ValidationError as error:
+        raise RoleFileError([_problem(document, item) for item in _errors(error, document.data)]) from error
+
+
+def _role_paths(folder: Path) -> list[Path]:
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"{folder}: the roles cannot be read: {error.strerror}",
+                         "name the folder of role files with --roles, or write one with `labelgen init NAME`") from error
+    if not found:
+        raise InputError(f"{folder}: there is no role file (*.yaml) here", "write one with `labelgen init NAME`")
+    return found
+
+
+def _identifiers(role: Role) -> list[str]:
+    """Every name of types and modules that the role may bring."""
+    stem = role.module
+    return [stem, f"{stem}_ports", role.type, *role.file_types.values(), f"{stem}_port_t"]
+
+
+def _clashes(files: Sequence[RoleFile]) -> list[Problem]:
+    owner: dict[str, RoleFile] = {}
+    problems = []
+    for file in files:
+        for name in _identifiers(file.role):
+            other = owner.setdefault(name, file)
+            if other is not file:
+                problems.append(file.problem("name", message=f"{name} is also what {other.path} makes; rename one"))
+                break
+    return problems
+
+
+def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
+    """Read the role files of a folder, in the order of their names; only those `names`d, where any are.
+
+    Raises RoleFileError with the problems of all files at once, InputError for a folder without roles or a name that
+    no file has.
+    """
+    files, problems = [], []
+    for path in _role_paths(folder):
+        try:
+            files.append(read(path))
+        except RoleFileError as error:
+            problems += error.problems
+    problems += _clashes(files)
+    if problems:
+        raise RoleFileError(problems)
+    known = {file.role.name: file for file in files}
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no role '{name}' in {folder}{suggestion(name, known)}",
+                             f"known are {', '.join(sorted(known))}")
+    return [known[name] for name in sorted(set(names) or known)]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a role file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "labelgen role file",
+            **Role.model_json_schema()}

@@ -1,0 +1,572 @@
+/* The probe: PID 1 of the witness. It reads /script, does what each line says, and answers each line with one line.
+ *
+ *   line of the script                   what it does
+ *   ----------------------------------   --------------------------------------------------------------------------
+ *   module PATH                          loads a kernel module
+ *   sysctl PATH VALUE                    writes VALUE (its '_' read as spaces) to /proc/sys/PATH and reads it back
+ *   policy PATH                          loads a binary policy with one write
+ *   actor LABEL                          forks a process and gives it LABEL ("-": that of PID 1); numbered from 0
+ *   enforce                              from here on the policy is enforced
+ *   job ACTOR FIRST LAST FRESH STEPS     ACTOR runs STEPS; the last of them once for each value FIRST..LAST
+ *   keep ACTOR FIRST STEPS               ACTOR runs STEPS, leaves their descriptors open, keeps results from slot FIRST
+ *   open FIRST STEPS                     as keep, but PID 1 itself, so that every actor inherits the descriptors
+ *   label ACTOR                          the label of ACTOR as PID 1 sees it
+ *   end
+ *
+ * STEPS are system calls separated by ";", their arguments:
+ *   12 -1 0x10   a number             =2      the result of step 2 of this line      @7   slot 7
+ *   x0a0b        these bytes          p0a0b   these bytes, 2 and 3 of them the value of the sweep, high byte first
+ *   z64          64 zero bytes        v64     an iovec of 64 zero bytes              $    the value of the sweep
+ *   stext        a string
+ *
+ * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. Answers go through memory shared with
+ * PID 1, so that an actor needs no permission to report. Whether the kernel enforces is read from the status page of
+ * selinuxfs, mapped before, which needs none either. The last line carries the CRC-32 of all bytes before it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 60 };
+enum { IDLE, WORK, DONE };
+
+struct argument { char kind; long number; unsigned char bytes[BYTES]; struct iovec vector; };
+struct step { long number; int count; struct argument arguments[6]; };
+struct status { uint32_t version, sequence, enforcing, policyload, deny_unknown; };
+
+/* What actors and PID 1 share. `state` is a futex for each actor. */
+static struct shared {
+	uint32_t state[ACTORS];
+	uint32_t line;                  /* offset of the line of /script to work on */
+	uint32_t answered;
+	long kept[SLOTS];
+	uint16_t answers[VALUES];       /* step << 12 | errno; a step past the last one: all succeeded */
+} *shared;
+
+static const char *script;
+static volatile struct status *status;
+static pid_t actors[ACTORS];
+static int actor_count, line_number;
+static uint32_t crc = ~0u;
+static FILE *report;
+static struct step steps[STEPS];
+
+#define CALL(name) { #name, SYS_##name }
+static const struct call { const char *name; long number; } calls[] = {
+	CALL(accept4), CALL(acct), CALL(add_key), CALL(bind), CALL(bpf), CALL(capset), CALL(chmod), CALL(chown), CALL(chroot),
+	CALL(clock_settime), CALL(close), CALL(connect), CALL(delete_module), CALL(fchmod), CALL(fchown), CALL(fcntl),
+	CALL(fsetxattr), CALL(getpeername), CALL(getpgid), CALL(getsid), CALL(getsockname), CALL(getsockopt),
+	CALL(ioctl), CALL(ioprio_get), CALL(ioprio_set), CALL(kcmp), CALL(keyctl), CALL(kill), CALL(link), CALL(listen),
+	CALL(mkdir), CALL(mknod), CALL(mlock), CALL(mmap), CALL(mount), CALL(mq_notify), CALL(mq_open),
+	CALL(mq_timedreceive), CALL(mq_timedsend), CALL(msgctl), CALL(msgget), CALL(msgrcv), CALL(msgsnd), CALL(nanosleep),
+	CALL(open), CALL(openat), CALL(perf_event_open), CALL(pidfd_getfd), CALL(pidfd_open), CALL(pipe2), CALL(prctl),
+	CALL(prlimit64), CALL(process_vm_readv), CALL(process_vm_writev), CALL(ptrace), CALL(read), CALL(readlink),
+	CALL(reboot), CALL(recvfrom), CALL(rename), CALL(sched_getaffinity), CALL(sched_getscheduler),
+	CALL(sched_setaffinity), CALL(sched_setscheduler), CALL(semctl), CALL(semget), CALL(semop), CALL(sendto),
+	CALL(setdomainname), CALL(setgroups), CALL(sethostname), CALL(setns), CALL(setpgid), CALL(setpriority),
+	CALL(setresgid), CALL(setresuid), CALL(setrlimit), CALL(setsockopt), CALL(setxattr), CALL(shmat), CALL(shmctl),
+	CALL(shmget), CALL(shutdown), CALL(socket), CALL(socketpair), CALL(stat), CALL(swapon), CALL(symlink), CALL(syslog),
+	CALL(timerfd_create), CALL(truncate), CALL(umask), CALL(umount2), CALL(unlink), CALL(unshare), CALL(utimensat),
+	CALL(write),
+#ifdef SYS_ioperm
+	CALL(ioperm),
+#endif
+};
+
+static void say(const char *format, ...)
+{
+	char text[128];
+	va_list arguments;
+
+	va_start(arguments, format);
+	int length = vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	for (int i = 0; i < length; i++) {
+		crc ^= (unsigned char)text[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+	}
+	fwrite(text, 1, length, report);
+}
+
+static void stop(void)
+{
+	fflush(report);
+	tcdrain(fileno(report));
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
+
+/* The last words when a line cannot be carried out; what is missing then is missed by the reader. */
+static void give_up(const char *what, int error)
+{
+	say("%d failed %s %s\n", line_number, what, strerror(error));
+	stop();
+}
+
+static const char *word(const char **text, char *buffer, size_t size)
+{
+	size_t length = 0;
+
+	while (**text == ' ')
+		++*text;
+	while (**text && **text != ' ' && **text != '\n') {
+		if (length + 1 == size)
+			give_up("word too long", E2BIG);
+		buffer[length++] = *(*text)++;
+	}
+	buffer[length] = 0;
+	return buffer;
+}
+
+static long integer(const char **text)
+{
+	char *end;
+	long value = strtol(*text, &end, 0);
+
+	if (end == *text)
+		give_up("not a number", EINVAL);
+	*text = end;
+	return value;
+}
+
+static int nibble(char c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
+
+static void parse_argument(struct argument *argument, const char *text)
+{
+	argument->kind = strchr("=@xpzv$s", *text) ? *text++ : '#';
+	memset(argument->bytes, 0, sizeof argument->bytes);
+	if (strchr("#=@zv", argument->kind))
+		argument->number = strtol(text, NULL, 0);
+	else if (argument->kind == 's')
+		strcpy((char *)argument->bytes, text);
+	else
+		for (int i = 0; text[0] && text[1] && i < BYTES; i++, text += 2)
+			argument->bytes[i] = nibble(text[0]) << 4 | nibble(text[1]);
+	argument->vector = (struct iovec){ argument->bytes, argument->number };
+}
+
+static long call_number(const char *name)
+{
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+		if (!strcmp(calls[i].name, name))
+			return calls[i].number;
+	give_up(name, ENOSYS);
+	return -1;
+}
+
+/* The steps up to the end of the line. */
+static int parse_steps(const char *text)
+{
+	char token[BYTES];
+	int count = -1;
+
+	for (const char *separator = ";"; ; separator = token) {
+		if (!strcmp(separator, ";")) {
+			if (++count == STEPS)
+				give_up("too many steps", E2BIG);
+			steps[count].number = call_number(word(&text, token, sizeof token));
+			steps[count].count = 0;
+		} else {
+			if (steps[count].count == 6)
+				give_up("too many arguments", E2BIG);
+			parse_argument(&steps[count].arguments[steps[count].count++], token);
+		}
+		if (!*word(&text, token, sizeof token))
+			return count + 1;
+	}
+}
+
+static long argument_value(struct argument *argument, const long *results, long value)
+{
+	switch (argument->kind) {
+	case '#': return argument->number;
+	case '=': return results[argument->number];
+	case '@': return shared->kept[argument->number];
+	case '$': return value;
+	case 'v': return (long)&argument->vector;
+	case 'p':
+		argument->bytes[2] = value >> 8;
+		argument->bytes[3] = value;
+	}
+	return (long)argument->bytes;
+}
+
+static long run_step(struct step *step, const long *results, long value)
+{
+	long arguments[6] = { 0 };
+
+	for (int i = 0; i < step->count; i++)
+		arguments[i] = argument_value(&step->arguments[i], results, value);
+	return syscall(step->number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
+
+/* Runs the steps from `first` up to before `last`; the answer so far. */
+static uint16_t run_steps(int first, int last, long *results, long value)
+{
+	for (int i = first; i < last; i++)
+		if ((results[i] = run_step(&steps[i], results, value)) == -1)
+			return i << 12 | (errno & 0xfff);
+	return last << 12;
+}
+
+static void close_above(int descriptor) { syscall(SYS_close_range, descriptor, ~0u, 0); }
+
+/* A refused socket is still fresh, so it is used again; every other answer, or `fresh`, asks for the preparation anew.
+ * Preparation that fails ends the sweep: its one answer holds for every value. */
+static void sweep(long first, long last, int fresh, int count)
+{
+	long results[STEPS];
+	int base = fcntl(0, F_DUPFD, 0);
+	uint16_t prepared = 0;
+
+	close(base);
+	shared->answered = 0;
+	for (long value = first; value <= last; value++) {
+		if (prepared != (count - 1) << 12 || fresh) {
+			close_above(base);
+			prepared = run_steps(0, count - 1, results, value);
+		}
+		uint16_t answer = prepared;
+		if (prepared == (count - 1) << 12)
+			answer = run_steps(count - 1, count, results, value);
+		shared->answers[shared->answered++] = answer;
+		if (answer >> 12 < count - 1)
+			break;
+		if (answer != ((count - 1) << 12 | EACCES) && answer != ((count - 1) << 12 | ENETUNREACH))
+			prepared = 0xffff;
+	}
+	close_above(base);
+}
+
+static void keep(long slot, int count)
+{
+	long results[STEPS];
+
+	shared->answers[0] = run_steps(0, count, results, 0);
+	shared->answered = 1;
+	for (int i = 0; i < count && i < shared->answers[0] >> 12; i++)
+		shared->kept[slot + i] = results[i];
+}
+
+static void futex(uint32_t *word, int operation, uint32_t value)
+{
+	struct timespec second = { 1, 0 };
+
+	syscall(SYS_futex, word, operation, value, operation == FUTEX_WAIT ? &second : NULL, NULL, 0);
+}
+
+static void set_state(int actor, uint32_t value)
+{
+	__atomic_store_n(&shared->state[actor], value, __ATOMIC_SEQ_CST);
+	futex(&shared->state[actor], FUTEX_WAKE, 1);
+}
+
+static void work(int actor)
+{
+	char verb[16];
+	const char *line = script + shared->line;
+
+	word(&line, verb, sizeof verb);
+	integer(&line);
+	long first = integer(&line);
+	if (!strcmp(verb, "keep")) {
+		keep(first, parse_steps(line));
+	} else {
+		long last = integer(&line);
+		int fresh = integer(&line);
+		sweep(first, last, fresh, parse_steps(line));
+	}
+	set_state(actor, DONE);
+}
+
+static void act(int actor)
+{
+	for (;;) {
+		uint32_t state = __atomic_load_n(&shared->state[actor], __ATOMIC_SEQ_CST);
+		if (state == WORK)
+			work(actor);
+		else
+			futex(&shared->state[actor], FUTEX_WAIT, state);
+	}
+}
+
+static int write_file(const char *path, const void *bytes, size_t size)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t written = file < 0 ? -1 : write(file, bytes, size);
+	int error = written == (ssize_t)size ? 0 : errno ? errno : EIO;
+
+	close(file);
+	return error;
+}
+
+/* The text of a small file with its spaces as '_', or "!" and the errno. */
+static const char *read_file(const char *path)
+{
+	static char text[256];
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+
+	if (size < 0)
+		size = snprintf(text, sizeof text, "!%d", errno);
+	close(file);
+	while (size > 0 && (text[size - 1] == '\n' || !text[size - 1]))
+		size--;
+	text[size] = 0;
+	for (char *c = text; *c; c++)
+		if (*c == ' ' || *c == '\t' || *c == '\n')
+			*c = '_';
+	return *text ? text : "-";
+}
+
+static void do_module(const char *line)
+{
+	char path[BYTES];
+	int file = open(word(&line, path, sizeof path), O_RDONLY | O_CLOEXEC);
+
+	say("%d module %d\n", line_number, syscall(SYS_finit_module, file, "", 0) ? errno : 0);
+	close(file);
+}
+
+static void do_sysctl(const char *line)
+{
+	char name[BYTES], value[BYTES], path[BYTES + 16];
+
+	word(&line, name, sizeof name);
+	word(&line, value, sizeof value);
+	for (char *c = value; *c; c++)
+		if (*c == '_')
+			*c = ' ';
+	snprintf(path, sizeof path, "/proc/sys/%s", name);
+	int error = write_file(path, value, strlen(value));
+	say("%d sysctl %d %s\n", line_number, error, read_file(path));
+}
+
+static void do_policy(const char *line)
+{
+	char path[BYTES];
+	struct stat size;
+	int file = open(word(&line, path, sizeof path), O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || fstat(file, &size))
+		give_up("the policy in the initramfs", errno);
+	void *bytes = mmap(NULL, size.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+	int error = write_file("/sys/fs/selinux/load", bytes, size.st_size);
+	say("%d policy %d %lld\n", line_number, error, (long long)size.st_size);
+	if (error)
+		stop();
+	close(file);
+	munmap(bytes, size.st_size);
+	unlink(path);
+}
+
+static const char *label_of(int actor)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/attr/current", actors[actor]);
+	return read_file(path);
+}
+
+static void do_actor(const char *line)
+{
+	char label[256];
+	int actor = actor_count++;
+
+	if (actor == ACTORS)
+		give_up("too many actors", E2BIG);
+	word(&line, label, sizeof label);
+	fflush(report);
+	actors[actor] = fork();
+	if (!actors[actor]) {
+		shared->answers[0] = strcmp(label, "-") ? write_file("/proc/self/attr/current", label, strlen(label) + 1) : 0;
+		set_state(actor, DONE);
+		act(actor);
+	}
+	while (shared->state[actor] != DONE)
+		futex(&shared->state[actor], FUTEX_WAIT, IDLE);
+	say("%d actor %d %s %d\n", line_number, shared->answers[0], label_of(actor), actors[actor]);
+}
+
+static void do_enforce(void)
+{
+	int error = write_file("/sys/fs/selinux/enforce", "1", 1);
+
+	say("%d enforce %d %s %u\n", line_number, error, read_file("/sys/fs/selinux/enforce"), status->enforcing);
+}
+
+static void say_answers(int count)
+{
+	for (uint32_t i = 0, run; i < shared->answered; i += run) {
+		uint16_t answer = shared->answers[i];
+		for (run = 1; i + run < shared->answered && shared->answers[i + run] == answer; run++)
+			;
+		if (answer >> 12 >= count)
+			say(" ok");
+		else
+			say(" %d.%d", answer >> 12, answer & 0xfff);
+		if (run > 1)
+			say("*%u", run);
+	}
+	say("\n");
+}
+
+static int count_steps(const char *line)
+{
+	int count = 1;
+
+	for (; *line && *line != '\n'; line++)
+		count += *line == ';';
+	return count;
+}
+
+static void wait_for(int actor)
+{
+	for (int seconds = 0; __atomic_load_n(&shared->state[actor], __ATOMIC_SEQ_CST) != DONE; seconds++) {
+		futex(&shared->state[actor], FUTEX_WAIT, WORK);
+		if (waitpid(actors[actor], NULL, WNOHANG) == actors[actor])
+			give_up("the actor died", ESRCH);
+		if (seconds == PATIENCE_SECONDS)
+			give_up("the actor hangs", ETIMEDOUT);
+	}
+}
+
+static void do_job(const char *line, const char *verb)
+{
+	const char *rest = line;
+	int actor = integer(&rest);
+
+	if (actor < 0 || actor >= actor_count)
+		give_up("no such actor", EINVAL);
+	shared->line = line - strlen(verb) - 1 - script;
+	uint32_t before = status->enforcing;
+	set_state(actor, WORK);
+	wait_for(actor);
+	say("%d %s %d %u%u", line_number, verb, actor, before, status->enforcing);
+	say_answers(count_steps(line));
+}
+
+static void do_open(const char *line)
+{
+	long slot = integer(&line);
+
+	keep(slot, parse_steps(line));
+	say("%d open", line_number);
+	say_answers(count_steps(line));
+}
+
+static void do_line(const char *line)
+{
+	char verb[16];
+
+	word(&line, verb, sizeof verb);
+	line += *line == ' ';
+	if (!strcmp(verb, "module")) do_module(line);
+	else if (!strcmp(verb, "sysctl")) do_sysctl(line);
+	else if (!strcmp(verb, "policy")) do_policy(line);
+	else if (!strcmp(verb, "actor")) do_actor(line);
+	else if (!strcmp(verb, "enforce")) do_enforce();
+	else if (!strcmp(verb, "job") || !strcmp(verb, "keep")) do_job(line, verb);
+	else if (!strcmp(verb, "open")) do_open(line);
+	else if (!strcmp(verb, "label")) say("%d label %s\n", line_number, label_of(integer(&line)));
+	else give_up(verb, ENOSYS);
+}
+
+static void *map_shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		give_up("no memory", errno);
+	return memory;
+}
+
+static void mount_all(void)
+{
+	mkdir("/proc", 0755);
+	mkdir("/sys", 0755);
+	mkdir("/share", 0755);
+	if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL) ||
+	    mount("tmpfs", "/share", "tmpfs", 0, NULL))
+		give_up("mount", errno);
+	if (mount("selinuxfs", "/sys/fs/selinux", "selinuxfs", 0, NULL))
+		give_up("this kernel runs without SELinux (is lsm=selinux missing?): mount selinuxfs", errno);
+	int file = open("/sys/fs/selinux/status", O_RDONLY | O_CLOEXEC);
+	status = mmap(NULL, sizeof *status, PROT_READ, MAP_SHARED, file, 0);
+	if (status == MAP_FAILED || status->enforcing)
+		give_up("the status page of selinuxfs (the kernel has to start permissive)", errno);
+	close(file);
+}
+
+static const char *read_script(void)
+{
+	struct stat size;
+	int file = open("/script", O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || fstat(file, &size))
+		give_up("the script in the initramfs", errno);
+	/* One page more than the file, so that its end is a zero byte even where it fills its last page. */
+	char *text = map_shared(size.st_size + 4096);
+	if (read(file, text, size.st_size) != size.st_size)
+		give_up("read the script", errno);
+	close(file);
+	return text;
+}
+
+static void open_report(void)
+{
+	struct termios raw;
+	const char *path = getenv("report");
+	int file = open(path ? path : "/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	report = file < 0 ? stdout : fdopen(file, "w");
+	if (!tcgetattr(fileno(report), &raw)) {
+		cfmakeraw(&raw);
+		tcsetattr(fileno(report), TCSANOW, &raw);
+	}
+}
+
+int main(void)
+{
+	struct utsname kernel;
+
+	mkdir("/dev", 0755);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	open_report();
+	uname(&kernel);
+	say("labelgen-probe 1 %s\n", kernel.release);
+	signal(SIGPIPE, SIG_IGN);
+	shared = map_shared(sizeof *shared);
+	mount_all();
+	script = read_script();
+	for (const char *line = script; strncmp(line, "end\n", 4); line = strchr(line, '\n') + 1) {
+		line_number++;
+		do_line(line);
+		fflush(report);
+	}
+	say("%d end %u", line_number + 1, status->enforcing);
+	fprintf(report, " %08x\n", ~crc);
+	stop();
+}

@@ -1,0 +1,136 @@
+"""YAML with positions and limits: every value knows its line and column, and no file can exhaust the machine.
+
+Scalars stay the text that was written. YAML 1.1 would read `080` as text, `010` as eight, `1:30` as ninety and `no`
+as false; a port or a name must mean what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import yaml
+
+from labelgen.errors import Problem, RoleFileError
+
+MOST_BYTES = 256 * 1024
+MOST_NODES = 20_000
+MOST_DEPTH = 20
+
+PathInFile = tuple[Union[str, int], ...]
+
+
+@dataclass
+class Document:
+    """A parsed file: plain data, and where each part of it stands (line and column, from 1)."""
+
+    path: Path
+    data: Any
+    places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
+    key_places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
+
+    def problem(self, where: PathInFile, message: str, at_key: bool = False) -> Problem:
+        """A problem at the nearest part of `where` that the file has; at its key where `at_key`."""
+        places = {**self.places, **self.key_places} if at_key else self.places
+        while where and where not in places:
+            where = where[:-1]
+        line, column = places.get(where, (1, 1))
+        return Problem(self.path, line, column, message)
+
+
+class _Reader:
+    """Builds a Document from YAML events, without recursion into the parser."""
+
+    def __init__(self, path: Path, events: Iterator[Any]) -> None:
+        self.document = Document(path, None)
+        self.events = events
+        self.nodes = 0
+
+    def fail(self, mark: Any, message: str) -> RoleFileError:
+        return RoleFileError([Problem(self.document.path, mark.line + 1, mark.column + 1, message)])
+
+    def read(self) -> Document:
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self.document.data = self.node(next(self.events), ())
+                next(self.events)
+                break
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                raise self.fail(event.start_mark, "a second document starts here; a role file holds one")
+        return self.document
+
+    def node(self, event: Any, where: PathInFile) -> Any:
+        mark = event.start_mark
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise self.fail(mark, f"the file has more than {MOST_NODES} values")
+        if len(where) > MOST_DEPTH:
+            raise self.fail(mark, f"values are nested more than {MOST_DEPTH} deep")
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise self.fail(mark, "anchors and aliases (& and *) are not allowed in a role file; write the value out")
+        if event.tag is not None:
+            raise self.fail(mark, f"the tag {event.tag!r} is not allowed in a role file")
+        self.document.places[where] = (mark.line + 1, mark.column + 1)
+        if isinstance(event, yaml.ScalarEvent):
+            return self.scalar(event)
+        return self.sequence(where) if isinstance(event, yaml.SequenceStartEvent) else self.mapping(where)
+
+    @staticmethod
+    def scalar(event: Any) -> Optional[str]:
+        return None if event.implicit[0] and event.value in ("", "~", "null", "Null", "NULL") else str(event.value)
+
+    def sequence(self, where: PathInFile) -> list[Any]:
+        items: list[Any] = []
+        for event in self.events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            items.append(self.node(event, (*where, len(items))))
+        return items
+
+    def mapping(self, where: PathInFile) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for event in self.events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self.fail(event.start_mark, "a key must be a plain word")
+            key, mark = event.value, event.start_mark
+            if key in items:
+                raise self.fail(mark, f"the key {key!r} stands twice in this mapping")
+            self.document.key_places[(*where, key)] = (mark.line + 1, mark.column + 1)
+            items[key] = self.node(next(self.events), (*where, key))
+        return items
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise RoleFileError([Problem(path, 0, 0, f"cannot be read: {error.strerror}")]) from error
+    if len(raw) > MOST_BYTES:
+        raise RoleFileError([Problem(path, 0, 0, f"is larger than {MOST_BYTES // 1024} KiB; a role file is a page")])
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[:error.start].count(b"\n") + 1
+        raise RoleFileError([Problem(path, line, 1, "is not UTF-8 text")]) from error
+
+
+def read(path: Path) -> Document:
+    """Parse one YAML file. Raises RoleFileError with the place of what is wrong."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return _Reader(path, yaml.parse(_text(path), Loader=loader)).read()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        raise RoleFileError([Problem(path, line, column, f"not YAML: {what}")]) from error
+    except yaml.YAMLError as error:
+        raise RoleFileError([Problem(path, 1, 1, f"not YAML: {' '.join(str(error).split())}")]) from error
+    except RecursionError as error:
+        raise RoleFileError([Problem(path, 1, 1, f"values are nested more than {MOST_DEPTH} deep")]) from error
