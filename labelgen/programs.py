@@ -5,15 +5,20 @@ A program that is missing, fails, hangs or is killed becomes one error with the 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, TypeVar, Union
+from threading import Thread
+from typing import IO, Callable, Optional, TypeVar, Union
 
 from labelgen.errors import MachineError
 
@@ -67,12 +72,13 @@ class ProgramMissing(MachineError):
 class ProgramFailed(MachineError):
     """A program ended with an error, was killed, or did not end in time."""
 
-    def __init__(self, argv: Sequence[str], what: str, stderr: bytes = b"") -> None:
+    def __init__(self, argv: Sequence[str], what: str, stderr: bytes = b"", status: Optional[int] = None) -> None:
         words = stderr.decode("utf-8", "replace").strip()
         super().__init__(f"{Path(argv[0]).name} {what}" + (f":\n{words}" if words else ""),
                          hint=f"the command was: {shlex.join(argv)}")
         self.argv = tuple(argv)
         self.stderr = words
+        self.status = status
 
 
 def find(program: str) -> str:
@@ -104,8 +110,63 @@ def run(program: str, *arguments: Argument, stdin: bytes = b"", cwd: Optional[Pa
     if done.returncode:
         how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else \
             f"failed with exit status {done.returncode}"
-        raise ProgramFailed(argv, how, done.stderr or done.stdout)
+        raise ProgramFailed(argv, how, done.stderr or done.stdout, done.returncode)
     return Completed(tuple(argv), done.stdout, done.stderr)
+
+
+def _drain(stream: IO[bytes], put: Callable[[bytes], None]) -> Thread:
+    def read() -> None:
+        with stream:
+            for line in stream:
+                put(line)
+        put(b"")
+
+    reader = Thread(target=read, daemon=True)
+    reader.start()
+    return reader
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill `process` and every process of its group, which User Mode Linux fills with the processes of its guest."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def watch(program: str, *arguments: Argument, on_line: Callable[[bytes], bool],
+          environment: Optional[Mapping[str, str]] = None, timeout: float = TIMEOUT_SECONDS) -> Completed:
+    """Start `program` in a process group of its own and hand each line that it prints to `on_line`, until that returns
+    True or the program ends; either way nothing of the group is left.
+
+    Takes: `environment`, added to this process's own; `timeout` in seconds. Returns what it printed up to then. Raises
+    ProgramMissing; ProgramFailed when it cannot be started or does not finish in time; whatever `on_line` raises.
+    """
+    argv = [find(program), *map(str, arguments)]
+    deadline = time.monotonic() + timeout
+    try:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env={**os.environ, **(environment or {})}, start_new_session=True)
+    except OSError as error:
+        raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
+    assert process.stdout is not None and process.stderr is not None
+    lines: queue.Queue[bytes] = queue.Queue()
+    said: list[bytes] = []
+    errors: list[bytes] = []
+    readers = [_drain(process.stdout, lines.put), _drain(process.stderr, errors.append)]
+    try:
+        while True:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            said.append(line)
+            if not line or on_line(line):
+                break
+    except queue.Empty:
+        _end(process)
+        raise ProgramFailed(argv, f"did not finish within {timeout:g} seconds", b"".join(errors)) from None
+    finally:
+        _end(process)
+        for reader in readers:
+            reader.join()
+    return Completed(tuple(argv), b"".join(said), b"".join(errors))
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -1,0 +1,498 @@
+"""The kernel's rules: which permissions each system call asks for, in which order, and what a missing one answers.
+
+A trial is walked through call by call, as the kernel would. Each rule names the function of Linux that it was read in
+(6.1; the ones marked "measured" were also found that way). What the kernel answers apart from SELinux, a protocol it does
+not have, an address it cannot reach, is not modelled but measured, by the same trial while nothing is enforced (`baseline`).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Optional
+
+from labelgen.witness.answers import OK, Answer, Runs, runs_of
+from labelgen.witness.calls import Address, Argument, Call, Data, Kept, Result, Swept, Trial
+from labelgen.witness.facts import Facts, type_of, with_type
+
+SOCK_TYPE_MASK = 0xF
+SOCK_PACKET = 10
+NPROTO = 46
+SOCK_MAX = 11
+IPPROTO_MPTCP = 262
+MSG_FASTOPEN = 0x20000000
+
+
+@dataclass(frozen=True)
+class Check:
+    """A permission that a call needs. `stage` says when it is asked for.
+
+    hook: before anything that the baseline could fail of. first: once the protocol exists. last: when all else is right.
+    `alternatives` are further (class, permission) pairs on the same target, any of which will do.
+    """
+
+    source: str
+    target: str
+    tclass: str
+    perm: str
+    rule: str
+    errno: int = errno.EACCES
+    stage: str = "hook"
+    alternatives: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.target}:{self.tclass} {self.perm} ({self.rule})"
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A socket. `opened_by` is the context that opened its descriptor, where that is another process."""
+
+    context: str
+    tclass: str
+    family: int
+    type: int
+    protocol: int
+    opened_by: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Anything else that is labelled and can be named in a call: a process, a file, a queue, a key."""
+
+    context: str
+    tclass: str
+
+
+Object = object
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What has to be known of a kernel and its network namespace.
+
+    `local_ports` is net.ipv4.ip_local_port_range; `unprivileged_from` net.ipv4.ip_unprivileged_port_start;
+    `fast_open_checked` whether data sent with MSG_FASTOPEN is checked like a connect.
+    """
+
+    local_ports: tuple[int, int] = (32768, 60999)
+    unprivileged_from: int = 1024
+    fast_open_checked: bool = True
+
+
+# Class of a family that has one by itself, and of those that have one with the policy capability extended_socket_class.
+ALWAYS = {17: "packet_socket", 15: "key_socket", 5: "appletalk_socket"}
+EXTENDED = {
+    3: "ax25_socket", 4: "ipx_socket", 6: "netrom_socket", 8: "atmpvc_socket", 9: "x25_socket", 11: "rose_socket",
+    12: "decnet_socket", 20: "atmsvc_socket", 21: "rds_socket", 23: "irda_socket", 24: "pppox_socket", 26: "llc_socket",
+    29: "can_socket", 30: "tipc_socket", 31: "bluetooth_socket", 32: "iucv_socket", 33: "rxrpc_socket",
+    34: "isdn_socket", 35: "phonet_socket", 36: "ieee802154_socket", 37: "caif_socket", 38: "alg_socket",
+    39: "nfc_socket", 40: "vsock_socket", 41: "kcm_socket", 42: "qipcrtr_socket", 43: "smc_socket", 44: "xdp_socket",
+    45: "mctp_socket",
+}
+NETLINK = {
+    0: "netlink_route_socket", 4: "netlink_tcpdiag_socket", 5: "netlink_nflog_socket", 6: "netlink_xfrm_socket",
+    7: "netlink_selinux_socket", 8: "netlink_iscsi_socket", 9: "netlink_audit_socket",
+    10: "netlink_fib_lookup_socket", 11: "netlink_connector_socket", 12: "netlink_netfilter_socket",
+    14: "netlink_dnrt_socket", 15: "netlink_kobject_uevent_socket", 16: "netlink_generic_socket",
+    18: "netlink_scsitransport_socket", 20: "netlink_rdma_socket", 21: "netlink_crypto_socket",
+}
+UNIX = {socket.SOCK_STREAM: "unix_stream_socket", socket.SOCK_SEQPACKET: "unix_stream_socket",
+        socket.SOCK_DGRAM: "unix_dgram_socket", socket.SOCK_RAW: "unix_dgram_socket"}
+PORTED = ("tcp_socket", "dccp_socket", "sctp_socket")
+
+
+def _inet_class(type_: int, protocol: int, extended: bool) -> str:
+    if type_ in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        if protocol in (socket.IPPROTO_IP, socket.IPPROTO_TCP, IPPROTO_MPTCP):
+            return "tcp_socket"
+        return "sctp_socket" if extended and protocol == socket.IPPROTO_SCTP else "rawip_socket"
+    if type_ == socket.SOCK_DGRAM:
+        if protocol in (socket.IPPROTO_IP, socket.IPPROTO_UDP):
+            return "udp_socket"
+        icmp = protocol in (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
+        return "icmp_socket" if extended and icmp else "rawip_socket"
+    return "dccp_socket" if type_ == 6 else "rawip_socket"
+
+
+def socket_class(family: int, type_: int, protocol: int, extended: bool) -> str:
+    """The class of a socket (security/selinux/hooks.c: socket_type_to_security_class)."""
+    if family == socket.AF_UNIX and type_ in UNIX:
+        return UNIX[type_]
+    if family in (socket.AF_INET, socket.AF_INET6):
+        return _inet_class(type_, protocol, extended)
+    if family == socket.AF_NETLINK:
+        return NETLINK.get(protocol, "netlink_socket")
+    return ALWAYS.get(family) or (EXTENDED.get(family) if extended else None) or "socket"
+
+
+# The protocol that a socket made with protocol 0 gets (net/ipv4/af_inet.c: inetsw_array).
+DEFAULT_PROTOCOL = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
+
+# Capabilities that a family's create() asks for: before it looks at type and protocol ("first"), or after ("last").
+FAMILY_CAPABILITIES: dict[int, tuple[str, tuple[str, ...], str]] = {
+    15: ("first", ("net_admin",), "net/key/af_key.c: pfkey_create"),
+    17: ("first", ("net_raw",), "net/packet/af_packet.c: packet_create"),
+    26: ("first", ("net_raw",), "net/llc/af_llc.c: llc_ui_create"),
+    35: ("first", ("sys_admin",), "net/phonet/af_phonet.c: pn_socket_create"),
+    37: ("first", ("sys_admin", "net_admin"), "net/caif/caif_socket.c: caif_create"),
+    44: ("first", ("net_raw",), "net/xdp/xsk.c: xsk_create"),
+}
+RAW_CAPABILITIES = {
+    2: "net/ipv4/af_inet.c: inet_create", 10: "net/ipv6/af_inet6.c: inet6_create",
+    3: "net/ax25/af_ax25.c: ax25_create", 5: "net/appletalk/ddp.c: atalk_create",
+    31: "net/bluetooth/l2cap_sock.c: l2cap_sock_create", 36: "net/ieee802154/socket.c: ieee802154_create",
+    39: "net/nfc/rawsock.c: rawsock_create",
+}
+
+
+class Walk:
+    """One trial by one domain: what its calls have made so far."""
+
+    def __init__(self, world: World, label: str, value: int) -> None:
+        self.world = world
+        self.facts = world.facts
+        self.label = label
+        self.value = value
+        self.results: list[Object] = []
+
+    def thing(self, argument: Argument) -> Object:
+        """What an argument names."""
+        if isinstance(argument, Result):
+            return self.results[argument.step]
+        if isinstance(argument, Kept):
+            return self.world.kept[argument.name]
+        return self.value if isinstance(argument, Swept) else argument
+
+    def number(self, argument: Argument) -> int:
+        """The number an argument stands for. Raises TypeError when it is none."""
+        thing = self.thing(argument)
+        if not isinstance(thing, int):
+            raise TypeError(f"{argument} is no number")
+        return thing
+
+    def socket(self, argument: Argument) -> Optional[Socket]:
+        """The socket an argument names, if it is one."""
+        thing = self.thing(argument)
+        return thing if isinstance(thing, Socket) else None
+
+    def capable(self, *capabilities: str, rule: str, stage: str = "hook", errno_: int = errno.EPERM) -> Check:
+        """Any of these capabilities, in the first user namespace (selinux_capable, cred_has_capability)."""
+        pairs = [("capability2" if name in CAPABILITIES_2 else "capability", name) for name in capabilities]
+        return Check(self.label, self.label, *pairs[0], rule, errno_, stage, tuple(pairs[1:]))
+
+
+CAPABILITIES_2 = frozenset({"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon",
+                            "bpf", "checkpoint_restore"})
+
+Rule = Callable[[Walk, Call], Iterator[Check]]
+RULES: dict[str, Rule] = {}
+
+
+def _rule(*names: str) -> Callable[[Rule], Rule]:
+    def register(function: Rule) -> Rule:
+        RULES.update((name, function) for name in names)
+        return function
+
+    return register
+
+
+@_rule("socket")
+def _socket(walk: Walk, call: Call) -> Iterator[Check]:
+    family, type_, protocol = (walk.number(argument) for argument in call.arguments)
+    type_ &= SOCK_TYPE_MASK
+    walk.results.append(None)
+    if family >= NPROTO or type_ >= SOCK_MAX:  # net/socket.c: __sock_create, before the hook
+        return
+    if family == socket.AF_INET and type_ == SOCK_PACKET:
+        family = socket.AF_PACKET
+    extended = "extended_socket_class" in walk.facts.polcaps
+    tclass = socket_class(family, type_, protocol, extended)
+    context = walk.world.new_socket(walk.label, tclass)
+    yield Check(walk.label, context, tclass, "create", "security/selinux/hooks.c: selinux_socket_create")
+    yield from _create_capabilities(walk, family, type_)
+    walk.results[-1] = Socket(context, tclass, family, type_, protocol or DEFAULT_PROTOCOL.get(type_, 0))
+
+
+def _create_capabilities(walk: Walk, family: int, type_: int) -> Iterator[Check]:
+    if family in FAMILY_CAPABILITIES:
+        stage, capabilities, rule = FAMILY_CAPABILITIES[family]
+        yield walk.capable(*capabilities, rule=rule, stage=stage)
+    elif type_ == socket.SOCK_RAW and family in RAW_CAPABILITIES:
+        yield walk.capable("net_raw", rule=RAW_CAPABILITIES[family], stage="last")
+
+
+@_rule("socketpair")
+def _socketpair(walk: Walk, call: Call) -> Iterator[Check]:
+    # net/socket.c: __sys_socketpair makes two sockets and then joins them; the hook of joining asks for nothing.
+    for _ in range(2):
+        yield from _socket(walk, Call("socket", call.arguments[:3]))
+        walk.results.pop()
+    walk.results.append(None)
+
+
+def _has(walk: Walk, made: Socket, perm: str, rule: str) -> Iterator[Check]:
+    """security/selinux/hooks.c: sock_has_perm; a socket with the initial SID of the kernel is never checked (measured)."""
+    if made.context != walk.facts.initial["kernel"]:
+        yield Check(walk.label, made.context, made.tclass, perm, f"security/selinux/hooks.c: {rule}")
+
+
+def _is_inet(made: Socket) -> bool:
+    return made.family in (socket.AF_INET, socket.AF_INET6)
+
+
+@_rule("bind")
+def _bind(walk: Walk, call: Call) -> Iterator[Check]:
+    made, address = walk.socket(call.arguments[0]), call.arguments[1]
+    walk.results.append(0)
+    if made is None or not isinstance(address, Address):
+        return
+    yield from _has(walk, made, "bind", "selinux_socket_bind")
+    unspecified = address.sa_family == socket.AF_UNSPEC
+    if not _is_inet(made) or (unspecified and (made.family == socket.AF_INET6 or any(address.packed_host))):
+        return
+    port = walk.value if address.port is None else address.port
+    yield from _name_bind(walk, made, port)
+    yield Check(made.context, walk.facts.node(address.packed_host), made.tclass, "node_bind",
+                "security/selinux/hooks.c: __selinux_socket_bind")
+    if 0 < port < walk.world.kernel.unprivileged_from and made.type != socket.SOCK_RAW and made.tclass != "icmp_socket":
+        yield walk.capable("net_bind_service", rule="net/ipv4/af_inet.c: __inet_bind; net/sctp/socket.c: sctp_do_bind",
+                           stage="last", errno_=errno.EACCES)
+
+
+def _name_bind(walk: Walk, made: Socket, port: int) -> Iterator[Check]:
+    """__selinux_socket_bind: not for port 0, and not for a port that the kernel itself might choose (measured).
+
+    The protocol is passed in eight bits, so that MPTCP, 262, is TCP, 6 (sel_netport_sid, measured).
+    """
+    low, high = walk.world.kernel.local_ports
+    if port and (port < walk.world.kernel.unprivileged_from or not low <= port <= high):
+        yield Check(made.context, walk.facts.port(made.protocol & 0xFF, port), made.tclass, "name_bind",
+                    "security/selinux/hooks.c: __selinux_socket_bind")
+
+
+@_rule("connect")
+def _connect(walk: Walk, call: Call) -> Iterator[Check]:
+    made, address = walk.socket(call.arguments[0]), call.arguments[1]
+    walk.results.append(0)
+    if made is None:
+        return
+    yield from _has(walk, made, "connect", "selinux_socket_connect_helper")
+    if isinstance(address, Address):
+        yield from _name_connect(walk, made, address)
+
+
+def _name_connect(walk: Walk, made: Socket, address: Address) -> Iterator[Check]:
+    """selinux_socket_connect_helper: TCP, DCCP and SCTP only; AF_UNSPEC, which disconnects, is free."""
+    if made.tclass in PORTED and address.sa_family != socket.AF_UNSPEC:
+        port = walk.value if address.port is None else address.port
+        yield Check(made.context, walk.facts.port(made.protocol & 0xFF, port), made.tclass, "name_connect",
+                    "security/selinux/hooks.c: selinux_socket_connect_helper")
+
+
+@_rule("sendto")
+def _sendto(walk: Walk, call: Call) -> Iterator[Check]:
+    made, data, _length, flags, address = (walk.thing(argument) for argument in call.arguments[:5])
+    walk.results.append(0)
+    if not isinstance(made, Socket) or not isinstance(flags, int):
+        return
+    yield from _has(walk, made, "write", "selinux_socket_sendmsg")
+    if flags & MSG_FASTOPEN and walk.world.kernel.fast_open_checked and made.tclass == "tcp_socket":
+        yield from _has(walk, made, "connect", "selinux_socket_sendmsg")
+        if isinstance(address, Address):
+            yield from _name_connect(walk, made, address)
+    if made.family == socket.AF_NETLINK and isinstance(data, Data):
+        yield from _netlink_send(walk, made, data)
+
+
+# security/selinux/nlmsgtab.c, the messages that trials send. A class that is not here has no table.
+NETLINK_PERMISSIONS = {
+    "netlink_route_socket": {18: "nlmsg_read", 19: "nlmsg_write", 24: "nlmsg_write", 26: "nlmsg_read"},
+    "netlink_xfrm_socket": {16: "nlmsg_write", 18: "nlmsg_read"},
+    "netlink_tcpdiag_socket": {20: "nlmsg_read"},
+}
+
+
+def _netlink_send(walk: Walk, made: Socket, data: Data) -> Iterator[Check]:
+    if len(data.content) < 16:
+        return
+    message = struct.unpack_from("=H", data.content, 4)[0]
+    perm = NETLINK_PERMISSIONS.get(made.tclass, {}).get(message)
+    if perm:
+        yield from _has(walk, made, perm, "selinux_netlink_send")
+
+
+def _through_file(walk: Walk, made: Socket, perm: str) -> Iterator[Check]:
+    """security/selinux/hooks.c: selinux_file_permission, which a descriptor of one's own passes without a check."""
+    if made.opened_by is not None and made.opened_by != walk.label:
+        yield Check(walk.label, made.opened_by, "fd", "use", "security/selinux/hooks.c: file_has_perm")
+    if made.opened_by is not None:
+        yield Check(walk.label, made.context, made.tclass, perm, "security/selinux/hooks.c: file_has_perm")
+
+
+@_rule("read", "write")
+def _read_write(walk: Walk, call: Call) -> Iterator[Check]:
+    made = walk.socket(call.arguments[0])
+    walk.results.append(0)
+    if made is not None:
+        yield from _through_file(walk, made, call.name)
+        hook = "selinux_socket_recvmsg" if call.name == "read" else "selinux_socket_sendmsg"
+        yield from _has(walk, made, call.name, hook)
+
+
+SIMPLE = {
+    "listen": ("listen", "selinux_socket_listen"), "accept4": ("accept", "selinux_socket_accept"),
+    "getsockopt": ("getopt", "selinux_socket_getsockopt"), "setsockopt": ("setopt", "selinux_socket_setsockopt"),
+    "getsockname": ("getattr", "selinux_socket_getsockname"), "getpeername": ("getattr", "selinux_socket_getpeername"),
+    "shutdown": ("shutdown", "selinux_socket_shutdown"), "recvfrom": ("read", "selinux_socket_recvmsg"),
+}
+OPTION_CAPABILITIES = {36: ("net_raw", "net_admin"), 33: ("net_admin",)}
+
+
+@_rule(*SIMPLE)
+def _simple(walk: Walk, call: Call) -> Iterator[Check]:
+    made = walk.socket(call.arguments[0])
+    walk.results.append(0)
+    if made is None:
+        return
+    yield from _has(walk, made, *SIMPLE[call.name])
+    if call.name == "setsockopt" and call.arguments[1] == socket.SOL_SOCKET:
+        capabilities = OPTION_CAPABILITIES.get(walk.number(call.arguments[2]))
+        if capabilities:
+            yield walk.capable(*capabilities, rule="net/core/sock.c: sk_setsockopt", stage="last")
+
+
+CAPABILITIES = {
+    "sethostname": ("sys_admin", "kernel/sys.c: sethostname"),
+    "delete_module": ("sys_module", "kernel/module/main.c: delete_module"),
+    "reboot": ("sys_boot", "kernel/reboot.c: reboot"),
+    "clock_settime": ("sys_time", "security/commoncap.c: cap_settime"),
+    "acct": ("sys_pacct", "kernel/acct.c: acct"),
+    "ioperm": ("sys_rawio", "arch/x86/kernel/ioport.c: ksys_ioperm"),
+    "prctl": ("setpcap", "security/commoncap.c: cap_prctl_drop"),
+    "setgroups": ("setgid", "kernel/groups.c: may_setgroups"),
+    "timerfd_create": ("wake_alarm", "fs/timerfd.c: timerfd_create"),
+}
+
+
+@_rule(*CAPABILITIES)
+def _capability(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    capability, rule = CAPABILITIES[call.name]
+    yield walk.capable(capability, rule=rule)
+
+
+@_rule("syslog")
+def _syslog(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    yield walk.capable("syslog", "sys_admin", rule="kernel/printk/printk.c: check_syslog_permissions")
+    yield Check(walk.label, walk.facts.initial["kernel"], "system", "syslog_console",
+                "security/selinux/hooks.c: selinux_syslog")
+
+
+def _stretches(values: range, borders: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """(first value, count) of the stretches into which `borders` cut `values`."""
+    cuts = sorted({values.start, values.stop, *(b for b in borders if values.start < b < values.stop)})
+    for low, high in zip(cuts, cuts[1:]):
+        yield low, high - low
+
+
+@dataclass(frozen=True)
+class World:
+    """A policy in a kernel: what every trial is walked through with. `kept` maps the names of slots to what they hold."""
+
+    facts: Facts
+    kernel: Kernel = Kernel()
+    kept: Mapping[str, Object] = field(default_factory=dict)
+
+    def new_socket(self, label: str, tclass: str) -> str:
+        """The context of a new socket: its maker's, unless a type_transition says otherwise (socket_sockcreate_sid)."""
+        other = self.facts.transitions.get((type_of(label), tclass))
+        return with_type(label, other) if other else label
+
+    @cached_property
+    def _decisions(self) -> dict[tuple[str, str, str, str], bool]:
+        return {}
+
+    def allows(self, source: str, target: str, tclass: str, perm: str) -> bool:
+        """The kernel's decision (security/selinux/avc.c: avc_denied for permissive domains; ss/services.c:
+        security_compute_av for what the policy does not know, type_attribute_bounds_av for bounded types)."""
+        key = (source, target, tclass, perm)
+        if key not in self._decisions:
+            self._decisions[key] = self._decide(*key)
+        return self._decisions[key]
+
+    def _decide(self, source: str, target: str, tclass: str, perm: str) -> bool:
+        facts = self.facts
+        if type_of(source) in facts.permissive:
+            return True
+        if perm not in facts.classes.get(tclass, ()):
+            return facts.unknown_allowed
+        if not facts.access.allows(source, target, tclass, perm):
+            return False
+        parent = facts.bounds.get(type_of(source))
+        if parent is None:
+            return True
+        bound = facts.bounds.get(type_of(target))
+        return facts.access.allows(with_type(source, parent), with_type(target, bound) if bound else target, tclass, perm)
+
+    def holds(self, check: Check) -> bool:
+        """Whether the policy grants what the kernel asks for."""
+        pairs = ((check.tclass, check.perm), *check.alternatives)
+        return any(self.allows(check.source, check.target, tclass, perm) for tclass, perm in pairs)
+
+    def checks(self, trial: Trial, label: str, value: int) -> Iterator[tuple[int, Check]]:
+        """(step, check) in the order in which the kernel asks."""
+        walk = Walk(self, label, value)
+        for step, made in enumerate(trial.calls):
+            if made.name not in RULES:
+                raise KeyError(f"there is no rule for the call {made.name}")
+            for check in RULES[made.name](walk, made):
+                yield step, check
+
+    def answer(self, trial: Trial, label: str, value: int, baseline: Answer) -> tuple[Answer, Optional[Check]]:
+        """What the kernel will answer, and the check that decides it, if one does."""
+        for step, check in self.checks(trial, label, value):
+            if baseline.errno and step > baseline.step:
+                break
+            failing = baseline.errno if step == baseline.step else 0
+            if _reached(check, failing) and not self.holds(check):
+                return Answer(step, check.errno), check
+        return baseline, None
+
+    def answers(self, trial: Trial, label: str, baseline: Runs) -> Runs:
+        """The answers to a trial, by stretches of values that the kernel cannot tell apart."""
+        if trial.ports:
+            base = next(answer for _, _, answer in baseline)
+            borders = {*self._port_borders, *self.facts.borders.get(self._port_protocol(trial), ())}
+            return runs_of(trial.values.start, (
+                (self.answer(trial, label, low, base)[0], count) for low, count in _stretches(trial.values, borders)))
+        return runs_of(trial.values.start, (
+            (self.answer(trial, label, value, base)[0], 1)
+            for low, high, base in baseline for value in range(low, high + 1)))
+
+    @cached_property
+    def _port_borders(self) -> frozenset[int]:
+        low, high = self.kernel.local_ports
+        return frozenset({low, high + 1, self.kernel.unprivileged_from})
+
+    @staticmethod
+    def _port_protocol(trial: Trial) -> int:
+        protocol = trial.calls[0].arguments[2]
+        return protocol & 0xFF if isinstance(protocol, int) else 0
+
+
+def _reached(check: Check, failing: int) -> bool:
+    """Whether the kernel comes to `check` in a step that, without SELinux, fails with errno `failing` (0: succeeds)."""
+    if failing == errno.ENOSYS:
+        return False
+    if check.stage == "first":
+        return failing != errno.EAFNOSUPPORT
+    return check.stage == "hook" or not failing
+
+
+__all__ = ["OK", "Check", "Kernel", "Socket", "Thing", "World", "socket_class"]

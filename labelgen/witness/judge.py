@@ -1,0 +1,173 @@
+"""The policy as libsepol decides it: a second opinion that shares no code with the model from which roles are made.
+
+libsepol computes decisions with the code from which the kernel's was written, constraints and conditions included, every
+boolean at its default. setools reads the rest (labels of ports and nodes, initial SIDs, policy capabilities).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional
+
+from labelgen.errors import InputError, MachineError
+from labelgen.policy import setools_module
+from labelgen.witness.facts import PROTOCOL_NUMBERS, Facts, NodeLabel, PortLabel, node_label, type_of
+
+HINT = "apt-get install libsepol2 or dnf install libsepol, version 3.4 or later"
+
+
+class _Decision(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in ("allowed", "decided", "auditallow", "auditdeny", "seqno")]
+
+
+@lru_cache(maxsize=None)
+def _library() -> ctypes.CDLL:
+    name = ctypes.util.find_library("sepol") or "libsepol.so.2"
+    try:
+        library = ctypes.CDLL(name)
+        library.sepol_compute_av.argtypes = [ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_uint32,
+                                             ctypes.POINTER(_Decision)]
+        library.sepol_context_to_sid.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint32)]
+        library.sepol_set_policydb_from_file.argtypes = [ctypes.c_void_p]
+    except (OSError, AttributeError) as error:
+        raise MachineError(f"libsepol cannot be used: {error}", HINT) from error
+    return library
+
+
+class Sepol:
+    """libsepol's own access decisions on a binary policy.
+
+    The library holds one policy at a time: the one that was asked last. Raises InputError for a policy it cannot read.
+    """
+
+    _loaded: Optional[Sepol] = None
+
+    def __init__(self, policy: Path) -> None:
+        self.policy = policy
+        self._sids: dict[str, int] = {}
+        self._classes: dict[str, int] = {}
+        self._perms: dict[tuple[str, str], int] = {}
+        self._load()
+
+    def _load(self) -> None:
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        libc.fclose.argtypes = [ctypes.c_void_p]
+        file = libc.fopen(bytes(self.policy), b"r")
+        if not file:
+            raise InputError(f"{self.policy}: this policy cannot be opened")
+        failed = _library().sepol_set_policydb_from_file(file)
+        libc.fclose(file)
+        if failed:
+            raise InputError(f"{self.policy}: libsepol cannot read this policy")
+        self._sids.clear()
+        Sepol._loaded = self
+
+    def _sid(self, context: str) -> int:
+        if context not in self._sids:
+            number, text = ctypes.c_uint32(), context.encode()
+            if _library().sepol_context_to_sid(text, len(text), ctypes.byref(number)):
+                raise InputError(f"the policy does not know the context {context}")
+            self._sids[context] = number.value
+        return self._sids[context]
+
+    def _class(self, tclass: str) -> int:
+        if tclass not in self._classes:
+            number = ctypes.c_uint16()
+            if _library().sepol_string_to_security_class(tclass.encode(), ctypes.byref(number)):
+                raise InputError(f"the policy does not know the class {tclass}")
+            self._classes[tclass] = number.value
+        return self._classes[tclass]
+
+    def _perm(self, tclass: str, perm: str) -> int:
+        if (tclass, perm) not in self._perms:
+            bit = ctypes.c_uint32()
+            if _library().sepol_string_to_av_perm(ctypes.c_uint16(self._class(tclass)), perm.encode(), ctypes.byref(bit)):
+                raise InputError(f"the class {tclass} has no permission {perm}")
+            self._perms[tclass, perm] = bit.value
+        return self._perms[tclass, perm]
+
+    def allows(self, source: str, target: str, tclass: str, perm: str) -> bool:
+        """Whether libsepol grants it. Raises InputError for a name that the policy does not know."""
+        if Sepol._loaded is not self:
+            self._load()
+        bit, decision = self._perm(tclass, perm), _Decision()
+        if _library().sepol_compute_av(self._sid(source), self._sid(target), self._class(tclass), bit,
+                                       ctypes.byref(decision)):
+            raise InputError(f"libsepol cannot decide {source} {target}:{tclass} {perm}")
+        return bool(decision.allowed & bit)
+
+
+def _classes(policy: Any) -> dict[str, frozenset[str]]:
+    no_common = setools_module().exception.NoCommon
+    found = {}
+    for item in policy.classes():
+        perms = set(map(str, item.perms))
+        try:
+            perms |= set(map(str, item.common.perms))
+        except no_common:
+            pass
+        found[item.name] = frozenset(perms)
+    return found
+
+
+def _ports(policy: Any) -> tuple[PortLabel, ...]:
+    return tuple(PortLabel(PROTOCOL_NUMBERS[item.protocol.name], item.ports.low, item.ports.high, str(item.context))
+                 for item in policy.portcons())
+
+
+def _nodes(policy: Any) -> tuple[NodeLabel, ...]:
+    return tuple(node_label(str(item.network.network_address), str(item.network.netmask), str(item.context))
+                 for item in policy.nodecons())
+
+
+def _transitions(policy: Any) -> dict[tuple[str, str], str]:
+    library = setools_module()
+    query = library.TERuleQuery(policy, ruletype=["type_transition"])
+    found = {}
+    for rule in query.results():
+        if rule.tclass.name.endswith("socket"):
+            sources = {t.name for t in rule.source.expand()} & {t.name for t in rule.target.expand()}
+            found.update({(name, rule.tclass.name): rule.default.name for name in sources})
+    return found
+
+
+def read(path: Path) -> Facts:
+    """What the binary policy at `path` says. Raises InputError when it cannot be read, MachineError without a library."""
+    library = setools_module()
+    access = Sepol(path)
+    try:
+        policy = library.SELinuxPolicy(str(path))
+    except (OSError, SyntaxError, library.exception.SEToolsException) as error:
+        raise InputError(f"{path}: setools cannot read this policy: {error}") from error
+    return Facts(
+        access=access, ports=_ports(policy), nodes=_nodes(policy),
+        initial={item.name: str(item.context) for item in policy.initialsids()},
+        polcaps=frozenset(item.name for item in policy.polcaps()), classes=_classes(policy),
+        unknown_allowed=str(policy.handle_unknown) == "allow",
+        permissive=frozenset(item.name for item in policy.types() if item.ispermissive),
+        bounds={item.child.name: item.parent.name for item in policy.bounds()}, transitions=_transitions(policy))
+
+
+def fast_open_gap(facts: Facts) -> Optional[str]:
+    """A context that may make and write TCP sockets and may not connect to port 9: what it answers to TCP Fast Open tells
+    whether a kernel checks that. None where the policy has none."""
+    port = facts.port(PROTOCOL_NUMBERS["tcp"], 9)
+    for context in _process_contexts(facts):
+        def may(target: str, perm: str, source: str = context) -> bool:
+            return facts.access.allows(source, target, "tcp_socket", perm)
+
+        if may(context, "create") and may(context, "write") and not (may(context, "connect") and may(port, "name_connect")):
+            return context
+    return None
+
+
+def _process_contexts(facts: Facts) -> list[str]:
+    """For each type a context that is valid for a process: object_r, which every user has, is bound to no set of types
+    (kernel: policydb_context_isvalid)."""
+    user, _, _, *rest = facts.initial["port"].split(":", 3)
+    names = {type_of(p.context) for p in facts.ports}
+    return [":".join((user, "object_r", name, *rest)) for name in sorted(names)]

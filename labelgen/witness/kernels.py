@@ -1,0 +1,139 @@
+"""The kernels that can bear witness: where their images and modules are."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Optional
+
+from labelgen import programs
+from labelgen.errors import InputError, MachineError
+from labelgen.witness import cache
+
+UML_MODULES = Path("/usr/lib/uml/modules")
+MODULES = Path("/lib/modules")
+BOOT = Path("/boot")
+
+# Debian's kernel without drivers for hardware: the smallest that qemu boots, with MPTCP, SCTP and DCCP.
+QEMU_PACKAGE = "linux-image-cloud-amd64"
+
+# What a host would load by itself when a program asks for the protocol. Loaded before the policy, so that the kernel is as
+# complete a witness as it can be; a kernel that has one built in, or lacks it, does without.
+WANTED_MODULES = (
+    "ipv6", "sctp", "dccp_ipv4", "dccp_ipv6", "af_alg", "algif_hash", "vsock", "vsock_loopback", "af_key", "tipc", "can",
+    "can_raw", "can_bcm", "smc", "rds", "kcm", "pppox", "l2tp_ip", "l2tp_ip6", "x25", "phonet", "qrtr", "rxrpc", "atm",
+    "llc2", "ax25", "netrom", "rose", "appletalk", "caif_socket", "bluetooth", "nfc", "ieee802154_socket", "mctp",
+    "nfnetlink", "xfrm_user", "scsi_transport_iscsi", "crypto_user",
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that can be booted. `kind` is "uml" or "qemu"; `modules` the folder of its modules, if any."""
+
+    kind: str
+    image: Path
+    modules: Optional[Path]
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.image.name})"
+
+
+def user_mode_linux() -> Kernel:
+    """User Mode Linux. Raises ProgramMissing."""
+    image = Path(programs.find("linux.uml"))
+    release = programs.run("linux.uml", "--version").stdout.decode().strip()
+    modules = UML_MODULES / release
+    return Kernel("uml", image, modules if modules.is_dir() else None)
+
+
+def _installed() -> Iterator[Kernel]:
+    for image in sorted(BOOT.glob("vmlinuz-*-amd64"), reverse=True):
+        modules = MODULES / image.name[len("vmlinuz-"):]
+        if modules.is_dir():
+            yield Kernel("qemu", image, modules)
+
+
+def _unpacked(folder: Path) -> Kernel:
+    images = sorted(folder.glob("boot/vmlinuz-*"))
+    if not images:
+        raise MachineError(f"{folder}: this package of a kernel has no boot/vmlinuz")
+    modules = [place for place in (folder / "lib/modules", folder / "usr/lib/modules") if place.is_dir()]
+    return Kernel("qemu", images[-1], next(iter(modules[0].iterdir()), None) if modules else None)
+
+
+def _package() -> str:
+    words = programs.run("apt-cache", "depends", QEMU_PACKAGE).stdout.decode()
+    found = re.search(r"Depends: (linux-image-\S+)", words)
+    if not found:
+        raise MachineError(f"the package {QEMU_PACKAGE} is not known here", hint="apt-get update, or give a kernel image")
+    return found[1]
+
+
+def _download(package: str, into: Path) -> None:
+    with TemporaryDirectory(dir=into.parent) as scratch:
+        programs.run("apt-get", "download", package, cwd=Path(scratch))
+        for archive in Path(scratch).glob("*.deb"):
+            programs.run("dpkg", "-x", archive, into)
+
+
+def distribution_kernel() -> Kernel:
+    """A kernel of the distribution for qemu: one that is installed and readable, else the package, unpacked in the cache.
+
+    Raises MachineError where there is neither.
+    """
+    for kernel in _installed():
+        if os.access(kernel.image, os.R_OK):
+            return kernel
+    package = _package()
+    return _unpacked(cache.folder("kernels", package, lambda into: _download(package, into)))
+
+
+def given_kernel(image: Path, modules: Optional[Path] = None) -> Kernel:
+    """A kernel image that the user names. Raises InputError when it is no file."""
+    if not image.is_file():
+        raise InputError(f"{image}: there is no such kernel image")
+    beside = image.parent.parent / "lib/modules" / image.name.replace("vmlinuz-", "", 1)
+    return Kernel("qemu", image, modules or (beside if beside.is_dir() else None))
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".ko")[0].replace("-", "_")
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(data)
+    if path.suffix == ".zst":
+        return programs.run("zstd", "-dc", path).stdout
+    return data
+
+
+def _depends(content: bytes) -> list[str]:
+    found = re.search(rb"\0depends=([^\0]*)\0", content)
+    return [name.replace("-", "_") for name in found[1].decode().split(",") if name] if found else []
+
+
+def modules(kernel: Kernel, wanted: Iterable[str] = WANTED_MODULES) -> dict[str, bytes]:
+    """Module -> its content, each after those it depends on (their .modinfo says which). What the kernel lacks is absent."""
+    if kernel.modules is None:
+        return {}
+    paths = {_stem(path): path for path in kernel.modules.rglob("*.ko*")}
+    loaded: dict[str, bytes] = {}
+
+    def load(name: str) -> None:
+        if name in paths and name not in loaded:
+            content = _content(paths[name])
+            for dependency in _depends(content):
+                load(dependency)
+            loaded[name] = content
+
+    for name in wanted:
+        load(name)
+    return loaded

@@ -1,0 +1,126 @@
+"""Booting: a kernel as an ordinary process, given an initramfs and read until the probe's last line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, Optional
+
+from labelgen import programs
+from labelgen.errors import MachineError
+from labelgen.witness import compile as compiling
+from labelgen.witness import initramfs, kernels
+from labelgen.witness.answers import WitnessError
+from labelgen.witness.kernels import Kernel
+from labelgen.witness.script import Reader, Report, Script
+
+# Where the memory of User Mode Linux is mapped from: a file system in memory, or every page is written to a disk.
+MEMORY = Path("/dev/shm")
+
+# What both kernels are told: SELinux alone of the big modules, nothing enforced before the probe says so, no line on
+# the console for each denial (which makes a sweep up to 15 times slower), and an end instead of a wait after a panic.
+COMMON = ("rdinit=/init", "lsm=selinux", "selinux=1", "enforcing=0", "panic=-1", "quiet")
+
+
+class Booted(NamedTuple):
+    """What came of a boot: the report, and what the kernel said on its console."""
+
+    report: Report
+    console: str
+
+
+def _scratch() -> Optional[Path]:
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
+
+
+def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
+    # One processor: unpinned, its processes wander and every system call of the guest takes 2 to 5 times longer.
+    return "taskset", ["-c", str(processor), str(kernel.image), "mem=256M", f"initrd={image}", "con=null", "con0=null,fd:2",
+                       "ssl0=null,fd:1", "report=/dev/ttyS0", f"audit={int(audit)}", *COMMON]
+
+
+def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
+    line = " ".join(("console=ttyS1", "report=/dev/ttyS0", f"audit={int(audit)}", *COMMON))
+    return "qemu-system-x86_64", [
+        "-accel", "tcg", "-M", "q35", "-cpu", "max", "-m", "320M", "-smp", "1", "-nodefaults", "-no-user-config",
+        "-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:/dev/stderr",
+        "-kernel", str(kernel.image), "-initrd", str(image), "-append", line]
+
+
+ARGUMENTS = {"uml": _uml_arguments, "qemu": _qemu_arguments}
+
+
+def _archive(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes]) -> bytes:
+    return initramfs.archive((
+        initramfs.console(), initramfs.file("init", compiling.probe().read_bytes(), 0o755),
+        initramfs.file("policy", policy.read_bytes()), initramfs.file("script", script.text()),
+        *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items())))
+
+
+def boot(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes], *, processor: int = 0,
+         audit: bool = False, timeout: float = 600.0, progress: Optional[Callable[[float], None]] = None) -> Booted:
+    """Boot `kernel` with `policy` and let the probe work through `script`.
+
+    Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints the
+    AVC lines; `timeout` in seconds; `progress`, told the share done (0 to 1). Raises WitnessError for a witness whose report
+    is not whole, ProgramMissing and ProgramFailed where the kernel cannot be started or hangs.
+    """
+    reader = Reader(script)
+
+    def on_line(line: bytes) -> bool:
+        ended = reader.feed(line)
+        if progress is not None:
+            progress(reader.progress)
+        return ended
+
+    with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
+        image = Path(scratch) / "initramfs"
+        image.write_bytes(_archive(kernel, policy, script, modules))
+        program, arguments = ARGUMENTS[kernel.kind](kernel, image, processor, audit)
+        done = programs.watch(program, *arguments, on_line=on_line, timeout=timeout,
+                              environment={"TMPDIR": scratch, "HOME": scratch})
+    console = done.stderr.decode("utf-8", "replace")
+    try:
+        return Booted(reader.report(), console)
+    except WitnessError as error:
+        raise WitnessError(f"{kernel}: {error.message}\n{_tail(console)}") from error
+
+
+def _tail(console: str) -> str:
+    return "\n".join(console.splitlines()[-12:])
+
+
+def processors() -> list[int]:
+    """The processors this process may use, the one to prefer first."""
+    return sorted(os.sched_getaffinity(0), reverse=True)
+
+
+_FINDERS: dict[str, Callable[[], Kernel]] = {"uml": kernels.user_mode_linux, "qemu": kernels.distribution_kernel}
+
+
+def available(kinds: Sequence[str]) -> list[Kernel]:
+    """The kernels of these kinds. Raises MachineError with the command that installs it where one is missing."""
+    for kind in kinds:
+        if kind == "qemu":
+            programs.find("qemu-system-x86_64")
+    return [_FINDERS[kind]() for kind in kinds]
+
+
+def choose(witness: str) -> list[Kernel]:
+    """The kernels that --witness names: "uml", "qemu", "both", or "quickest": the quickest that is installed.
+
+    Raises MachineError, with the command that installs one, where there is none.
+    """
+    if witness == "both":
+        return available(("uml", "qemu"))
+    if witness != "quickest":
+        return available((witness,))
+    for kind in ("uml", "qemu"):
+        try:
+            return available((kind,))
+        except programs.ProgramMissing:
+            continue
+    raise MachineError("no kernel that could bear witness is installed",
+                       "apt-get install user-mode-linux, or apt-get install qemu-system-x86 where there is none")
