@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -80,47 +81,35 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise MachineError(f"the cache {folder} cannot be made: {error.strerror}",
-                           "set XDG_CACHE_HOME to a folder that you may write") from error
+        raise MachineError(
+            f"the cache {folder} cannot be made: {error.strerror}", "set XDG_CACHE_HOME to a folder that you may write"
+        ) from error
     return folder
 
 
 # -- finding
 
-def locate(spec: Optional[str]) -> Source:
-    """The source of the base that `spec` names: host, reference, a file or a folder.
 
-    Without a spec: the host's own policy if it has one with containers, else the reference. Raises InputError.
-    """
+def locate(spec: str) -> Source:
+    """The source of the base that `spec` names: host, reference, a file or a folder. Raises InputError."""
     if spec == REFERENCE:
         return _reference()
     if spec == HOST:
         return _host()
-    if spec is None:
-        return _default()
     path = Path(spec)
     if path.is_dir():
         return _folder(path)
     if path.is_file():
         return _binary(path)
-    raise InputError(f"there is no base {spec}", "name `host`, `reference`, a binary policy, a folder of modules "
-                                                 "(.pp, .pp.bz2, .cil) or a policy store")
+    raise InputError(
+        f"there is no base {spec}",
+        "name `host`, `reference`, a binary policy, a folder of modules (.pp, .pp.bz2, .cil) or a policy store",
+    )
 
 
 def _reference() -> Source:
     folder = Path(__file__).parent / "reference"
     return Source(REFERENCE, "modules", tuple(sorted(folder.glob("*.cil"))))
-
-
-def _default() -> Source:
-    """The host's policy where one is in force that has container types, else the reference."""
-    try:
-        source = _host()
-        if any(source.module_name(file) in ("container", "virt", "docker") for file in source.files) or not source.exact:
-            return source
-    except InputError:
-        pass
-    return _reference()
 
 
 def _selinux_type() -> Optional[str]:
@@ -131,6 +120,11 @@ def _selinux_type() -> Optional[str]:
     return found[1] if found else None
 
 
+def host_has_policy() -> bool:
+    """Whether this host is set up with an SELinux policy."""
+    return _selinux_type() is not None
+
+
 def _host() -> Source:
     selinux_type = _selinux_type()
     if selinux_type is None:
@@ -138,8 +132,10 @@ def _host() -> Source:
     store = STORES / selinux_type
     if os.access(store / "active" / "modules", os.R_OK | os.X_OK):
         return _store(store, HOST)
-    binaries = sorted((SELINUX_CONFIG.parent / selinux_type / "policy").glob("policy.*"),
-                      key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0)
+    binaries = sorted(
+        (SELINUX_CONFIG.parent / selinux_type / "policy").glob("policy.*"),
+        key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0,
+    )
     for path in (LOADED_POLICY, *reversed(binaries)):
         if os.access(path, os.R_OK):
             return Source(HOST, "binary", (path,))
@@ -163,8 +159,9 @@ def _binary(path: Path) -> Source:
     if not magic:
         raise InputError(f"{path}: this file is empty")
     if magic != BINARY_MAGIC:
-        raise InputError(f"{path}: this is no binary policy",
-                         "name a policy.N file, or the folder that holds the modules")
+        raise InputError(
+            f"{path}: this is no binary policy", "name a policy.N file, or the folder that holds the modules"
+        )
     return Source(str(path), "binary", (path,))
 
 
@@ -194,6 +191,7 @@ def _module_file(folder: Path) -> Path:
 
 # -- opening
 
+
 def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) -> Base:
     """Make the base ready, from the cache where it was made before. `progress` is told of what takes long.
 
@@ -205,8 +203,9 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
     digest = _digest(source, contents, extra)
     with cached(f"base-{digest[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
         about = json.loads((folder / "base.json").read_text())
-        return Base(source.name, digest, source.exact, about["mls"], folder / "base.cil",
-                    folder / "base.policy", folder)
+        return Base(
+            source.name, digest, source.exact, about["mls"], folder / "base.cil", folder / "base.policy", folder
+        )
 
 
 def _content(file: Path) -> bytes:
@@ -224,13 +223,22 @@ def _digest(source: Source, contents: Sequence[bytes], extra: bytes) -> str:
     return whole.hexdigest()
 
 
+@cache
+def _code() -> str:
+    """A digest of labelgen's own code: what another version of it derived is not reused."""
+    whole = hashlib.sha256(__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
 @contextmanager
 def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """The folder `name` of the cache, made by `make` if it is missing.
 
     Two processes may make it at once: each makes its own and the first to finish puts it in place, whole.
     """
-    final = cache_folder() / f"{name}-{__version__}"
+    final = cache_folder() / f"{name}-{_code()}"
     if not (final / "done").is_file():
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:16]}-", dir=cache_folder()))
         try:
@@ -252,7 +260,9 @@ def _put(folder: Path, final: Path) -> None:
             raise
 
 
-def _make(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path, progress: Callable[[str], None]) -> None:
+def _make(
+    source: Source, contents: Sequence[bytes], extra: bytes, folder: Path, progress: Callable[[str], None]
+) -> None:
     if source.exact:
         progress(f"reading the {len(source.files)} modules of the base {source.name} (once)")
         _make_from_modules(source, contents, extra, folder)
@@ -281,8 +291,10 @@ def _decompile(source: Source, policy: Path, to: Path) -> bool:
         except programs.ProgramFailed as error:
             failure = failure or error
     assert failure is not None
-    raise InputError(f"{source.files[0]}: checkpolicy cannot read this policy: {_last_line(failure.message)}",
-                     "it may be truncated, or of a newer version than this machine's tools") from failure
+    raise InputError(
+        f"{source.files[0]}: checkpolicy cannot read this policy: {_last_line(failure.message)}",
+        "it may be truncated, or of a newer version than this machine's tools",
+    ) from failure
 
 
 def _last_line(text: str) -> str:
@@ -291,8 +303,9 @@ def _last_line(text: str) -> str:
 
 def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-        texts = programs.side_by_side(lambda pair: _to_cil(source, pair[0], pair[1], Path(scratch)),
-                                      list(zip(source.files, contents)))
+        texts = programs.side_by_side(
+            lambda pair: _to_cil(source, pair[0], pair[1], Path(scratch)), list(zip(source.files, contents))
+        )
     texts = [text for text in texts if not _is_ours(text)]
     whole = b"".join((*texts, _local_ports(extra)))
     (folder / "base.cil").write_bytes(whole)
@@ -300,15 +313,18 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
     try:
         link([folder / "base.cil"], mls, folder / "base.policy")
     except programs.ProgramFailed as error:
-        raise InputError(f"{source.name}: the modules of this base do not link:\n{error.stderr}",
-                         "a base needs all the modules that its modules require, the module `base` first") from error
+        raise InputError(
+            f"{source.name}: the modules of this base do not link:\n{error.stderr}",
+            "a base needs all the modules that its modules require, the module `base` first",
+        ) from error
     (folder / "base.json").write_text(json.dumps({"mls": mls}))
 
 
 def _is_ours(text: bytes) -> bool:
     """Whether a module was made by labelgen: a base is what the host has besides."""
-    return b"lxc_domain" in text and b"(typeattributeset cil_gen_require lxc_domain)" in text or \
-        b"(typeattribute lxc_domain)" in text
+    return (
+        b"lxc_domain" in text and b"(typeattributeset cil_gen_require lxc_domain)" in text
+    ) or b"(typeattribute lxc_domain)" in text
 
 
 def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
@@ -328,8 +344,10 @@ def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
     try:
         return package_to_cil(module)
     except programs.ProgramFailed as error:
-        raise InputError(f"{file}: pp cannot read this module: {_last_line(error.message)}",
-                         "it may be truncated, or of a newer module version than this machine's tools") from error
+        raise InputError(
+            f"{file}: pp cannot read this module: {_last_line(error.message)}",
+            "it may be truncated, or of a newer module version than this machine's tools",
+        ) from error
 
 
 def package_to_cil(package: Path) -> bytes:
@@ -356,15 +374,40 @@ def _local_ports(text: bytes) -> bytes:
     return b"".join(lines)
 
 
-def link(cil: Sequence[Path], mls: bool, policy: Path, file_contexts: Optional[Path] = None,
-         check: bool = False) -> None:
+def link(
+    cil: Sequence[Path], mls: bool, policy: Path, file_contexts: Optional[Path] = None, check: bool = False
+) -> None:
     """Link CIL files into a binary policy, as a host does.
 
     Without `check`, neverallow and typebounds are not checked: distributions' policies break their own neverallows
     and hosts link them so (semanage.conf, expand-check=0). Raises ProgramFailed.
     """
-    programs.run("secilc", *([] if check else ["-N"]), "-m", "-M", "true" if mls else "false",
-                 "-c", str(POLICY_VERSION), "-o", policy, "-f", file_contexts or "/dev/null", *cil)
+    programs.run(
+        "secilc",
+        *([] if check else ["-N"]),
+        "-m",
+        "-M",
+        "true" if mls else "false",
+        "-c",
+        str(POLICY_VERSION),
+        "-o",
+        policy,
+        "-f",
+        file_contexts or "/dev/null",
+        *cil,
+    )
+
+
+def setools_version() -> str:
+    """The version of the setools in use."""
+    from labelgen.policy import setools_module  # noqa: PLC0415 - heavy
+
+    return str(getattr(setools_module(), "__version__", "unknown"))
+
+
+def program_digest(program: str) -> str:
+    """The SHA-256 of a program's file: most of the SELinux tools cannot tell their version."""
+    return hashlib.sha256(Path(programs.find(program)).read_bytes()).hexdigest()
 
 
 def load_json(path: Path) -> Any:

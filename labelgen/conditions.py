@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Callable, Optional, Union
 
 
@@ -24,7 +24,7 @@ class Choice:
 Condition = Union[bool, Choice]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _choice(boolean: str, high: Condition, low: Condition) -> Condition:
     return high if high is low else Choice(boolean, high, low)
 
@@ -44,7 +44,7 @@ def _when(condition: Condition, name: str, value: bool) -> Condition:
     return condition
 
 
-@lru_cache(maxsize=None)
+@cache
 def if_then_else(test: Condition, then: Condition, otherwise: Condition) -> Condition:
     """The condition that is `then` where `test` holds and `otherwise` where it does not."""
     if test is True:
@@ -53,8 +53,9 @@ def if_then_else(test: Condition, then: Condition, otherwise: Condition) -> Cond
         return otherwise
     name = _top(test, then, otherwise)
     assert name is not None
-    high, low = (if_then_else(_when(test, name, v), _when(then, name, v), _when(otherwise, name, v))
-                 for v in (True, False))
+    high, low = (
+        if_then_else(_when(test, name, v), _when(then, name, v), _when(otherwise, name, v)) for v in (True, False)
+    )
     return _choice(name, high, low)
 
 

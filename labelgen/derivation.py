@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
 from labelgen.errors import InputError
@@ -26,9 +26,30 @@ FILE_TYPE = "lxc_file_type"
 GENERATED = re.compile(r".+_typeattr_[0-9]+\Z|cil_gen_require\Z")
 
 # What may be done with another type's file for its content, or to take it over, rather than to find it.
-CONTENT = frozenset({"append", "create", "entrypoint", "execute", "execute_no_trans", "link", "map", "open", "read",
-                     "relabelfrom", "relabelto", "rename", "setattr", "unlink", "write", "add_name", "remove_name",
-                     "reparent", "rmdir", "mounton"})
+CONTENT = frozenset(
+    {
+        "append",
+        "create",
+        "entrypoint",
+        "execute",
+        "execute_no_trans",
+        "link",
+        "map",
+        "open",
+        "read",
+        "relabelfrom",
+        "relabelto",
+        "rename",
+        "setattr",
+        "unlink",
+        "write",
+        "add_name",
+        "remove_name",
+        "reparent",
+        "rmdir",
+        "mounton",
+    }
+)
 FILE_CLASSES = ("dir", "file", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
 
 # Names under which eras and distributions know the file type of containers (SELINUX.md, section 1).
@@ -40,11 +61,10 @@ REASONS = {
     "copied": "copied to the roles' attribute",
     "labelled": "labelled networking: copied for networked roles only",
     "network": "dropped: network",
-    "leads out": "dropped: a transition to a domain that may have more network",
+    "leads out": "dropped: a transition to another domain, which may have more network",
     "between": "dropped: between containers; a role acts only on itself",
-    "starts parent": "dropped: its result is the parent type itself",
     "silence": "dropped: would hide a refused network access from the audit log",
-    "other label": "dropped: labels objects the parent's type, which a role may not give away",
+    "other label": "dropped: its result is the parent type itself",
 }
 
 
@@ -70,7 +90,8 @@ class Derivation:
     joined: attributes a role joins; file_joined: those its private files join; rules: the shared module;
     own_sockets: class -> what the parent may do with its own sockets and capabilities, of the network;
     node_bind: class -> the nodes it may bind; port_types: permission (name_bind, name_connect) -> class -> port types;
-    own_xperms: its extended permissions on its own sockets; own_files: class -> what it may do with its file type;
+    own_xperms: its extended permissions on its own sockets; own_transitions: labels of objects it makes of itself;
+    own_files: class -> what it may do with its file type;
     selinux_roles: those that may have the parent; counts: reason -> number of rules of the base.
     All these grants hold in every setting of the booleans.
     """
@@ -84,6 +105,7 @@ class Derivation:
     node_bind: dict[str, tuple[str, ...]]
     port_types: dict[str, dict[str, tuple[str, ...]]]
     own_xperms: tuple[SharedRule, ...]
+    own_transitions: tuple[SharedRule, ...]
     own_files: dict[str, tuple[str, ...]]
     selinux_roles: tuple[str, ...]
     counts: dict[str, int]
@@ -93,8 +115,10 @@ def resolve_parent(policy: Policy, parent: str) -> tuple[str, str]:
     """The parent's type and its file type, through aliases. Raises InputError where the base has none."""
     found = policy.resolve(parent)
     if found is None:
-        raise InputError(f"the base has no type {parent}",
-                         "choose a base with container types, e.g. one with the module `container` or `virt` installed")
+        raise InputError(
+            f"the base has no type {parent}",
+            "choose a base with container types, e.g. one with the module `container` or `virt` installed",
+        )
     for name in FILE_TYPE_NAMES:
         file_type = policy.resolve(name)
         if file_type is not None:
@@ -103,15 +127,26 @@ def resolve_parent(policy: Policy, parent: str) -> tuple[str, str]:
 
 
 def _named_by_constraints(policy: Policy) -> frozenset[str]:
-    return frozenset(name for constraint in policy.constraints for part in constraint.expression
-                     if isinstance(part, frozenset) for name in part)
+    return frozenset(
+        name
+        for constraint in policy.constraints
+        for part in constraint.expression
+        if isinstance(part, frozenset)
+        for name in part
+    )
+
+
+# Given attributes: the base linked once more with a type for each that has no other attribute, and those types.
+# Only a base made of modules can be asked; a binary has forgotten what `self` was said of.
+Probe = Callable[[Sequence[str]], tuple[Policy, list[str]]]
 
 
 class Deriver:
     """Sorts the rules of one policy for one parent."""
 
-    def __init__(self, policy: Policy, parent: str) -> None:
+    def __init__(self, policy: Policy, parent: str, probe: Optional[Probe] = None) -> None:
         self.policy = policy
+        self.probe = probe
         self.network = NetworkModel(policy.socket_classes)
         self.parent, self.file_type = resolve_parent(policy, parent)
         self.parent_bit = policy.bits[self.parent]
@@ -122,35 +157,60 @@ class Deriver:
     def _attributes_to_join(self) -> tuple[str, ...]:
         """Those of the parent's attributes that constraints name, unless one grants network or reaches containers."""
         named = _named_by_constraints(self.policy)
-        return tuple(a for a in self.policy.attributes_of[self.parent]
-                     if a in named and not GENERATED.match(a) and self._is_harmless(a))
+        harmless = [
+            a
+            for a in self.policy.attributes_of[self.parent]
+            if a in named and not GENERATED.match(a) and self._is_harmless(a)
+        ]
+        doubtful = [a for a in harmless if self._self_network(a)]
+        refused = set(self._granting_network(doubtful) if doubtful and self.probe else doubtful)
+        return tuple(a for a in harmless if a not in refused)
+
+    def _granting_network(self, attributes: list[str]) -> Iterator[str]:
+        """Those attributes that grant network to a type that has nothing else: asked of the linker."""
+        assert self.probe is not None
+        linked, types = self.probe(attributes)
+        network = NetworkModel(linked.socket_classes)
+        for attribute, name in zip(attributes, types):
+            if any(network.of(rule.tclass, rule.perms) for rule in linked.rules_from(name)):
+                yield attribute
 
     def _is_harmless(self, attribute: str) -> bool:
-        for rule in self.policy.by_source.get(attribute, ()):
-            if self.network.of(rule.tclass, rule.perms) or self.policy.bits[rule.target] & self.parent_bit:
-                return False
-        return not self._self_network(attribute)
+        return not any(
+            self.network.of(rule.tclass, rule.perms) or self.policy.bits[rule.target] & self.parent_bit
+            for rule in self.policy.by_source.get(attribute, ())
+        )
 
     def _self_network(self, attribute: str) -> bool:
         """Whether every type of the attribute has a network permission on itself that the parent has too: a `self`
         rule of the attribute, which a kernel policy shows only written out for each type (libsepol, expand.c)."""
         shared: Optional[set[tuple[str, str]]] = None
         for name in self.policy.names(self.policy.attributes[attribute]):
-            own = {(rule.tclass, perm) for rule in self.policy.by_source.get(name, ()) if rule.target == name
-                   and rule.kind == "allow" for perm in self.network.of(rule.tclass, rule.perms)}
+            own = {
+                (rule.tclass, perm)
+                for rule in self.policy.by_source.get(name, ())
+                if rule.target == name and rule.kind == "allow"
+                for perm in self.network.of(rule.tclass, rule.perms)
+            }
             shared = own if shared is None else shared & own
         return bool(shared)
 
     def _file_attributes_to_join(self) -> tuple[str, ...]:
         """Those of the file type's attributes through which no container reaches content."""
-        return tuple(a for a in self.policy.attributes_of[self.file_type]
-                     if not GENERATED.match(a) and not self._opens_content(a))
+        return tuple(
+            a
+            for a in self.policy.attributes_of[self.file_type]
+            if not GENERATED.match(a) and not self._opens_content(a)
+        )
 
     def _opens_content(self, attribute: str) -> bool:
-        return any(self.policy.bits[rule.source] & self.parent_bit and rule.kind == "allow"
-                   and rule.tclass in FILE_CLASSES and (rule.perms & CONTENT
-                       and not (rule.tclass == "dir" and rule.perms <= {"getattr", "open", "search"}))
-                   for rule in self.policy.by_target.get(attribute, ()))
+        return any(
+            self.policy.bits[rule.source] & self.parent_bit
+            and rule.kind == "allow"
+            and rule.tclass in FILE_CLASSES
+            and (rule.perms & CONTENT and not (rule.tclass == "dir" and rule.perms <= {"getattr", "open", "search"}))
+            for rule in self.policy.by_target.get(attribute, ())
+        )
 
     # -- sets of types as the module language writes them
 
@@ -230,12 +290,48 @@ class Deriver:
             yield copy._replace(xperms=rule.xperms)
 
     def _outgoing_transition(self, rule: Rule) -> Iterator[SharedRule]:
-        if rule.default == self.parent or self.policy.bits[rule.target] & self.parent_bit:
+        """Labels of what a role makes. A process that would leave the role stays in it: the permission to leave is
+        dropped, and a label that may not be entered would make the program fail to start."""
+        if rule.default == self.parent:
             self.counts["other label"] += 1
-            return
-        self.counts["copied"] += 1
-        yield SharedRule(rule.kind, (DOMAIN,), self._target_set(rule.target), (rule.tclass,), (),
-                         self._condition(rule.guard), rule.default, rule.filename)
+        elif rule.tclass == "process":
+            self.counts["leads out"] += 1
+        elif self.policy.bits[rule.target] & self.parent_bit:
+            # Said in each role's module: `self` in a transition would need module version 21 (libsepol 3.4).
+            self.counts["copied"] += 1
+        else:
+            self.counts["copied"] += 1
+            yield SharedRule(
+                rule.kind,
+                (DOMAIN,),
+                self._target_set(rule.target),
+                (rule.tclass,),
+                (),
+                self._condition(rule.guard),
+                rule.default,
+                rule.filename,
+            )
+
+    def own_transitions(self) -> Iterator[SharedRule]:
+        """The labels of objects that the parent makes of itself (anonymous inodes, say)."""
+        for rule in self.policy.rules_from(self.parent):
+            if (
+                rule.kind.startswith("type_")
+                and rule.default != self.parent
+                and rule.tclass != "process"
+                and rule.source not in self.joined
+                and self.policy.bits[rule.target] & self.parent_bit
+            ):
+                yield SharedRule(
+                    rule.kind,
+                    (DOMAIN,),
+                    ("self",),
+                    (rule.tclass,),
+                    (),
+                    self._condition(rule.guard),
+                    rule.default,
+                    rule.filename,
+                )
 
     # -- rules with the parent as target
 
@@ -250,8 +346,7 @@ class Deriver:
                 yield self._incoming_access(rule)
             else:
                 yield from self._incoming_transition(rule)
-        self.counts["starts parent"] += sum(rule.default == self.parent for rule in self.policy.rules
-                                            if rule.default)
+        self.counts["other label"] += sum(rule.default == self.parent for rule in self.policy.rules if rule.default)
 
     def _incoming_beside_parent(self, rule: Rule) -> Iterator[SharedRule]:
         """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""
@@ -265,15 +360,30 @@ class Deriver:
     def _incoming_access(self, rule: Rule) -> SharedRule:
         network = self.network.of(rule.tclass, rule.perms)
         self.counts["labelled" if network else "copied"] += 1
-        return SharedRule(rule.kind, self._set(rule.source, True), (NET_DOMAIN if network else DOMAIN,),
-                          (rule.tclass,), tuple(sorted(rule.perms)), self._condition(rule.guard), xperms=rule.xperms)
+        return SharedRule(
+            rule.kind,
+            self._set(rule.source, True),
+            (NET_DOMAIN if network else DOMAIN,),
+            (rule.tclass,),
+            tuple(sorted(rule.perms)),
+            self._condition(rule.guard),
+            xperms=rule.xperms,
+        )
 
     def _incoming_transition(self, rule: Rule) -> Iterator[SharedRule]:
         if rule.default == self.parent:
             return
         self.counts["copied"] += 1
-        yield SharedRule(rule.kind, self._set(rule.source, False), (DOMAIN,), (rule.tclass,), (),
-                         self._condition(rule.guard), rule.default, rule.filename)
+        yield SharedRule(
+            rule.kind,
+            self._set(rule.source, False),
+            (DOMAIN,),
+            (rule.tclass,),
+            (),
+            self._condition(rule.guard),
+            rule.default,
+            rule.filename,
+        )
 
     # -- private files
 
@@ -283,14 +393,22 @@ class Deriver:
             reached_by_containers = self.policy.bits[rule.source] & self.parent_bit
             if rule.target in self.file_joined or reached_by_containers or rule.kind not in ACCESS_RULES | XPERM_RULES:
                 continue
-            yield SharedRule(rule.kind, self._set(rule.source, False), (FILE_TYPE,), (rule.tclass,),
-                             tuple(sorted(rule.perms)), self._condition(rule.guard), xperms=rule.xperms)
+            yield SharedRule(
+                rule.kind,
+                self._set(rule.source, False),
+                (FILE_TYPE,),
+                (rule.tclass,),
+                tuple(sorted(rule.perms)),
+                self._condition(rule.guard),
+                xperms=rule.xperms,
+            )
         for rule in self.policy.rules_from(self.file_type):
             if rule.source in self.file_joined or rule.kind != "allow":
                 continue
             targets = self._set(rule.target, False)
-            yield SharedRule(rule.kind, (FILE_TYPE,), targets, (rule.tclass,), tuple(sorted(rule.perms)),
-                             self._condition(rule.guard))
+            yield SharedRule(
+                rule.kind, (FILE_TYPE,), targets, (rule.tclass,), tuple(sorted(rule.perms)), self._condition(rule.guard)
+            )
 
     # -- what a role may declare
 
@@ -325,10 +443,20 @@ class Deriver:
         """The parent's extended permissions on its own sockets: a role that gets ioctl on them must be filtered alike,
         for without any such rule every ioctl command would be allowed (services.c, services_compute_xperms_drivers)."""
         for rule in self.policy.rules_from(self.parent):
-            if rule.kind == "allowxperm" and rule.tclass in self.network.classes \
-                    and self.policy.bits[rule.target] & self.parent_bit:
-                yield SharedRule(rule.kind, (DOMAIN,), ("self",), (rule.tclass,), tuple(rule.perms),
-                                 self._condition(rule.guard), xperms=rule.xperms)
+            if (
+                rule.kind == "allowxperm"
+                and rule.tclass in self.network.classes
+                and self.policy.bits[rule.target] & self.parent_bit
+            ):
+                yield SharedRule(
+                    rule.kind,
+                    (DOMAIN,),
+                    ("self",),
+                    (rule.tclass,),
+                    tuple(rule.perms),
+                    self._condition(rule.guard),
+                    xperms=rule.xperms,
+                )
 
     def own_files(self) -> dict[str, tuple[str, ...]]:
         """class -> what the parent may do with its file type."""
@@ -351,22 +479,28 @@ def _merged(rules: Iterable[SharedRule]) -> tuple[SharedRule, ...]:
         for rule in unique:
             names = getattr(rule, axis)
             united = rule.kind in ACCESS_RULES and _can_be_united(names)
-            groups[rule._replace(**{axis: ()}) if united else rule].update(names if united else ())
-        unique = {rule._replace(**{axis: tuple(sorted(names))}) if names else rule for rule, names in groups.items()}
+            groups[_with(rule, axis, ()) if united else rule].update(names if united else ())
+        unique = {_with(rule, axis, tuple(sorted(names))) if names else rule for rule, names in groups.items()}
     return tuple(sorted(unique))
 
 
+def _with(rule: SharedRule, axis: str, names: tuple[str, ...]) -> SharedRule:
+    return SharedRule(**{**rule._asdict(), axis: names})
+
+
 def _can_be_united(names: tuple[str, ...]) -> bool:
-    """Whether a set may be united with another: a subtraction would take from both, and self stands apart."""
-    return not any(name.startswith("-") or name == "self" for name in names)
+    """Whether a set may be united with another: a subtraction would take from both, and what is said of roles and
+    their files is said under headings of their own."""
+    return not any(name.startswith("-") or name in ("self", DOMAIN, NET_DOMAIN, FILE_TYPE) for name in names)
 
 
-def derive(policy: Policy, parent: str) -> Derivation:
-    """Derive the shared module of `parent` from the base `policy`.
+def derive(policy: Policy, parent: str, probe: Optional[Probe] = None) -> Derivation:
+    """Derive the shared module of `parent` from the base `policy`; without a `probe`, what a binary may hide is taken
+    at its worst.
 
     Raises InputError where the base has no such type.
     """
-    deriver = Deriver(policy, parent)
+    deriver = Deriver(policy, parent, probe)
     rules = _merged([*deriver.outgoing(), *deriver.incoming(), *deriver.files()])
     return Derivation(
         parent=deriver.parent,
@@ -378,6 +512,7 @@ def derive(policy: Policy, parent: str) -> Derivation:
         node_bind=deriver.node_bind(),
         port_types={perm: deriver.port_types(perm) for perm in ("name_bind", "name_connect")},
         own_xperms=tuple(sorted(set(deriver.own_xperms()))),
+        own_transitions=tuple(sorted(set(deriver.own_transitions()))),
         own_files=deriver.own_files(),
         selinux_roles=tuple(sorted(r for r, bits in policy.roles.items() if bits & deriver.parent_bit)),
         counts=dict(sorted(deriver.counts.items())),

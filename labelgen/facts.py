@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labelgen import base as bases
 from labelgen.base import Base
-from labelgen.derivation import Derivation, SharedRule, derive
+from labelgen.derivation import Derivation, Probe, SharedRule, derive
 from labelgen.errors import InputError
 from labelgen.network import CATCH_ALL_PORT_TYPES
 from labelgen.policy import Policy
@@ -42,8 +44,29 @@ class Facts:
 
 def _require_mls(policy: Policy, base: Base) -> None:
     if not policy.mls:
-        raise InputError(f"{base.name}: this base is a policy without MLS/MCS",
-                         "containers are kept apart by MCS categories; use a base of type mcs or mls")
+        raise InputError(
+            f"{base.name}: this base is a policy without MLS/MCS",
+            "containers are kept apart by MCS categories; use a base of type mcs or mls",
+        )
+
+
+def _probe(base: Base) -> Probe:
+    """Links the base with a type for each attribute, to see what each attribute alone grants."""
+
+    def link(attributes: Sequence[str]) -> tuple[Policy, list[str]]:
+        types = [f"labelgen_probe_{number}_t" for number in range(len(attributes))]
+        with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+            source, linked = Path(scratch) / "probe.cil", Path(scratch) / "policy"
+            source.write_text(
+                "".join(
+                    f"(type {name})\n(typeattributeset {attribute} ({name}))\n"
+                    for attribute, name in zip(attributes, types)
+                )
+            )
+            bases.link([base.cil, source], base.mls, linked)
+            return Policy(linked), types
+
+    return link
 
 
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
@@ -52,7 +75,7 @@ def gather(policy: Policy, base: Base, parent: str) -> Facts:
     catch_all = {name for name in CATCH_ALL_PORT_TYPES if name in policy.types} | {policy.initial_sids["port"]}
     portcon_types = {con.type for con in policy.portcons}
     return Facts(
-        derivation=derive(policy, parent),
+        derivation=derive(policy, parent, _probe(base) if base.exact else None),
         ports=PortTable.of(policy.portcons, policy.initial_sids["port"], policy.initial_contexts["port"]),
         port_type_names=frozenset(policy.names(policy.attributes.get("port_type", 0))) | portcon_types,
         catch_all={name: policy.attributes_of[name] for name in sorted(catch_all)},
@@ -85,7 +108,7 @@ def _tuples(value: Any) -> Any:
 
 def _from_json(data: Any) -> Facts:
     derivation = _tuples(data["derivation"])
-    for name in ("rules", "own_xperms"):
+    for name in ("rules", "own_xperms", "own_transitions"):
         derivation[name] = tuple(SharedRule(*rule) for rule in derivation[name])
     fields = {field.name for field in dataclasses.fields(Derivation)}
     assert fields == set(derivation)
@@ -106,6 +129,7 @@ def of_base(base: Base, parent: str) -> Facts:
 
     Raises InputError without the parent or without MLS.
     """
+
     def make(folder: Path) -> None:
         facts = gather(Policy(base.policy), base, parent)
         (folder / "facts.json").write_text(json.dumps(_to_json(facts)))

@@ -36,14 +36,57 @@ READ_FILES = {
     "lnk_file": ("getattr", "read"),
 }
 WRITE_FILES = {
-    "dir": ("add_name", "create", "getattr", "ioctl", "link", "lock", "open", "read", "remove_name", "rename",
-            "reparent", "rmdir", "search", "setattr", "unlink", "watch", "write"),
-    "file": ("append", "create", "getattr", "ioctl", "link", "lock", "map", "open", "read", "rename", "setattr",
-             "unlink", "watch", "write"),
+    "dir": (
+        "add_name",
+        "create",
+        "getattr",
+        "ioctl",
+        "link",
+        "lock",
+        "open",
+        "read",
+        "remove_name",
+        "rename",
+        "reparent",
+        "rmdir",
+        "search",
+        "setattr",
+        "unlink",
+        "watch",
+        "write",
+    ),
+    "file": (
+        "append",
+        "create",
+        "getattr",
+        "ioctl",
+        "link",
+        "lock",
+        "map",
+        "open",
+        "read",
+        "rename",
+        "setattr",
+        "unlink",
+        "watch",
+        "write",
+    ),
     "lnk_file": ("create", "getattr", "link", "read", "rename", "setattr", "unlink"),
     "sock_file": ("append", "create", "getattr", "link", "open", "read", "rename", "setattr", "unlink", "write"),
-    "fifo_file": ("append", "create", "getattr", "ioctl", "link", "lock", "open", "read", "rename", "setattr", "unlink",
-                  "write"),
+    "fifo_file": (
+        "append",
+        "create",
+        "getattr",
+        "ioctl",
+        "link",
+        "lock",
+        "open",
+        "read",
+        "rename",
+        "setattr",
+        "unlink",
+        "write",
+    ),
 }
 FILE_ACCESS = {"read": READ_FILES, "write": WRITE_FILES}
 
@@ -128,8 +171,11 @@ class _Builder:
         granted = sorted(set(wanted) & set(self.facts.derivation.own_sockets.get(tclass, ())))
         rules = [self.allow(("self",), tclass, granted)] if granted else []
         if "ioctl" in granted:
-            rules += [rule._replace(sources=(self.role.type,)) for rule in self.facts.derivation.own_xperms
-                      if rule.classes == (tclass,)]
+            rules += [
+                rule._replace(sources=(self.role.type,))
+                for rule in self.facts.derivation.own_xperms
+                if rule.classes == (tclass,)
+            ]
         return rules
 
     def parent_lacks(self, tclass: str, needed: Iterable[str]) -> list[str]:
@@ -145,15 +191,21 @@ class _Builder:
         needed = (NEEDED_TO_BIND if bound else ()) + (NEEDED_TO_CONNECT if connects else ())
         lacking = self.parent_lacks(protocol.tclass, needed)
         if lacking:
-            self.wrong("network", part, name, message=f"{self.role.parent} itself may not use {name} on this base "
-                                                      f"({protocol.tclass}: {' '.join(lacking)}), nor may its roles")
+            self.wrong(
+                "network",
+                part,
+                name,
+                message=f"{self.role.parent} itself may not use {name} on this base "
+                f"({protocol.tclass}: {' '.join(lacking)}), nor may its roles",
+            )
             return
         # Resolvers (musl's among them) bind UDP port 0 before they ask, so whoever may send UDP may bind: which
         # port, name_bind decides, and inside the ephemeral range nothing does.
         serves = ("bind",) if name == "udp" else SERVE
         perms = (*SOCKET_USE, *(serves if bound or name == "udp" else ()), *(REACH_OUT if connects else ()))
-        yield Block(self.heading("network", part, name, says=f"{name} sockets"),
-                    tuple(self.own_socket(protocol.tclass, perms)))
+        yield Block(
+            self.heading("network", part, name, says=f"{name} sockets"), tuple(self.own_socket(protocol.tclass, perms))
+        )
         if bound or name == "udp":
             yield self.node_bind(name, part)
         for perm, key, ports in (("name_bind", "bind", bound), ("name_connect", "connect", reached)):
@@ -164,8 +216,12 @@ class _Builder:
         tclass = PROTOCOLS[name].tclass
         nodes = self.facts.derivation.node_bind.get(tclass, ())
         if not nodes:
-            self.wrong("network", part, name, message=f"{self.role.parent} itself may bind no address with {name} "
-                                                      f"on this base ({tclass}: node_bind)")
+            self.wrong(
+                "network",
+                part,
+                name,
+                message=f"{self.role.parent} itself may bind no address with {name} on this base ({tclass}: node_bind)",
+            )
         rules = (self.allow(nodes, tclass, ("node_bind",)),) if nodes else ()
         return Block(("Addresses to bind: those of the parent.",), rules)
 
@@ -177,15 +233,18 @@ class _Builder:
             found = set(self.types_of(name, port, where))
             allowed = set(self.facts.derivation.port_types[perm].get(tclass, ()))
             for refused in sorted(found - allowed - set(self.own)):
-                self.wrong(*where, message=f"{self.role.parent} itself may not {key} {name}/{port} on this base "
-                                           f"({refused}: {perm})")
+                self.wrong(
+                    *where,
+                    message=f"{self.role.parent} itself may not {key} {name}/{port} on this base ({refused}: {perm})",
+                )
             types |= {self.own_name(replaced) if replaced in self.own else replaced for replaced in found}
         words = ", ".join(map(str, ports))
-        return Block(self.heading("network", key, name, says=f"{key} {name} {words}"),
-                     (self.allow(types, tclass, (perm,)),))
+        return Block(
+            self.heading("network", key, name, says=f"{key} {name} {words}"), (self.allow(types, tclass, (perm,)),)
+        )
 
     def types_of(self, protocol: str, port: Union[Ports, str], where: tuple[Union[str, int], ...]) -> Iterator[str]:
-        """The port types behind a declared port; a catch-all one is noted as to be replaced by one of the role's own."""
+        """The port types behind a declared port; for a catch-all one, one of the role's own is noted."""
         if isinstance(port, str):
             yield from self.named_type(port, where)
             return
@@ -209,26 +268,38 @@ class _Builder:
         stem = self.role.module
         if len(self.catch_all_needed) < 2:
             return f"{stem}_port_t"
-        return f"{stem}_{replaced[:-len('_t')] if replaced.endswith('_t') else replaced}_t"
+        return f"{stem}_{replaced[: -len('_t')] if replaced.endswith('_t') else replaced}_t"
 
     @property
     def catch_all_needed(self) -> set[str]:
         network = self.role.declared_network
-        return {segment.type for protocol in PROTOCOLS for port in
-                ((*network.bound(protocol), *network.reached(protocol)) if network else ())
-                if isinstance(port, Ports) for segment in self.facts.ports.within(protocol, port.low, port.high)
-                if segment.type in self.facts.catch_all}
+        return {
+            segment.type
+            for protocol in PROTOCOLS
+            for port in ((*network.bound(protocol), *network.reached(protocol)) if network else ())
+            if isinstance(port, Ports)
+            for segment in self.facts.ports.within(protocol, port.low, port.high)
+            if segment.type in self.facts.catch_all
+        }
 
     def own_port_types(self) -> tuple[OwnPortType, ...]:
-        return tuple(OwnPortType(self.own_name(replaced), replaced, self.facts.catch_all[replaced],
-                                 tuple((protocol, segment) for (protocol, _, _), segment in sorted(found.items())))
-                     for replaced, found in sorted(self.own.items()))
+        return tuple(
+            OwnPortType(
+                self.own_name(replaced),
+                replaced,
+                self.facts.catch_all[replaced],
+                tuple((protocol, segment) for (protocol, _, _), segment in sorted(found.items())),
+            )
+            for replaced, found in sorted(self.own.items())
+        )
 
     # -- the rest of the network
 
     def network_blocks(self, network: Network) -> Iterator[Block]:
-        yield Block(("A networked role may read routes and addresses: resolvers and servers ask for them.",),
-                    tuple(self.own_socket(ROUTES, READ_ROUTES)))
+        yield Block(
+            ("A networked role may read routes and addresses: resolvers and servers ask for them.",),
+            tuple(self.own_socket(ROUTES, READ_ROUTES)),
+        )
         for name in network.protocols:
             yield from self.protocol_blocks(network, name)
         if network.binds_privileged:
@@ -241,7 +312,9 @@ class _Builder:
         for number, family in enumerate(network.netlink):
             yield from self.netlink(family, ("network", "netlink", number))
 
-    def declared_classes(self, classes: Iterable[str], where: tuple[Union[str, int], ...], says: str) -> Iterator[Block]:
+    def declared_classes(
+        self, classes: Iterable[str], where: tuple[Union[str, int], ...], says: str
+    ) -> Iterator[Block]:
         rules: list[SharedRule] = []
         for tclass in classes:
             if tclass not in self.facts.classes:
@@ -260,8 +333,11 @@ class _Builder:
         yield from self.declared_classes((netlink_class(family),), where, f"netlink {family}")
 
     def capability(self, perm: str, where: tuple[Union[str, int], ...], why: str) -> Iterator[Block]:
-        rules = tuple(self.allow(("self",), tclass, (perm,)) for tclass in CAPABILITY_CLASSES
-                      if not self.parent_lacks(tclass, (perm,)))
+        rules = tuple(
+            self.allow(("self",), tclass, (perm,))
+            for tclass in CAPABILITY_CLASSES
+            if not self.parent_lacks(tclass, (perm,))
+        )
         if not rules:
             self.wrong(*where, message=f"{why} needs {perm}, which {self.role.parent} does not have on this base")
         yield Block(self.heading(*where, says=f"{why} needs {perm}"), rules)
@@ -269,9 +345,15 @@ class _Builder:
     # -- files
 
     def private_files(self) -> tuple[PrivateFileType, ...]:
-        return tuple(PrivateFileType(name, access, tuple(f.path for f in self.role.files if f.access == access),
-                                     (FILE_TYPE, *self.facts.derivation.file_joined))
-                     for access, name in self.role.file_types.items())
+        return tuple(
+            PrivateFileType(
+                name,
+                access,
+                tuple(f.path for f in self.role.files if f.access == access),
+                (FILE_TYPE, *self.facts.derivation.file_joined),
+            )
+            for access, name in self.role.file_types.items()
+        )
 
     def file_blocks(self) -> Iterator[Block]:
         for access, name in self.role.file_types.items():
@@ -283,6 +365,13 @@ class _Builder:
                 if granted:
                     rules.append(self.allow((name,), tclass, granted))
             yield Block(self.heading("files", number, says=f"{access} the role's own files"), tuple(rules))
+
+    def own_object_blocks(self) -> Iterator[Block]:
+        own = (self.role.type,)
+        yield Block(
+            ("Objects that the role makes of itself are labelled like the parent's.",),
+            tuple(rule._replace(sources=own, targets=own) for rule in self.facts.derivation.own_transitions),
+        )
 
     # -- the whole
 
@@ -296,7 +385,7 @@ class _Builder:
 
     def build(self) -> RoleModule:
         network: Optional[Network] = self.role.declared_network
-        blocks = [*(self.network_blocks(network) if network else ()), *self.file_blocks()]
+        blocks = [*(self.network_blocks(network) if network else ()), *self.file_blocks(), *self.own_object_blocks()]
         self.check_names()
         if self.problems:
             raise RoleFileError(self.problems)
@@ -325,11 +414,19 @@ def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Proble
         for own in module.ports:
             for protocol, segment in own.portcons:
                 for other_protocol, other, owner in taken:
-                    if protocol == other_protocol and owner is not file and segment.low <= other.high \
-                            and other.low <= segment.high:
-                        yield file.problem("network", message=(
-                            f"{protocol}/{segment} has no port type of its own in the base, and {owner.path} declares "
-                            f"it too; give it a type on the host (semanage port -a) and declare that type in both"))
+                    if (
+                        protocol == other_protocol
+                        and owner is not file
+                        and segment.low <= other.high
+                        and other.low <= segment.high
+                    ):
+                        yield file.problem(
+                            "network",
+                            message=(
+                                f"{protocol}/{segment} has no port type of its own in the base, and {owner.path} "
+                                f"declares it too; give it a type on the host (semanage port -a) and declare that type in both"
+                            ),
+                        )
                 taken.append((protocol, segment, file))
 
 

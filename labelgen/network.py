@@ -11,6 +11,70 @@ from dataclasses import dataclass
 # hooks.c, socket_type_to_security_class: AF_UNIX is the one family whose sockets stay on the host.
 UNIX_SOCKETS = frozenset({"unix_stream_socket", "unix_dgram_socket"})
 
+# Every class of socket that kernels up to 6.12 may ask a policy about (include/classmap.h).
+KERNEL_SOCKET_CLASSES = frozenset(
+    f"{name}_socket"
+    for name in (
+        "tcp",
+        "udp",
+        "rawip",
+        "packet",
+        "key",
+        "unix_stream",
+        "unix_dgram",
+        "netlink",
+        "netlink_route",
+        "netlink_tcpdiag",
+        "netlink_nflog",
+        "netlink_xfrm",
+        "netlink_selinux",
+        "netlink_iscsi",
+        "netlink_audit",
+        "netlink_fib_lookup",
+        "netlink_connector",
+        "netlink_netfilter",
+        "netlink_dnrt",
+        "netlink_kobject_uevent",
+        "netlink_generic",
+        "netlink_scsitransport",
+        "netlink_rdma",
+        "netlink_crypto",
+        "appletalk",
+        "tun",
+        "sctp",
+        "icmp",
+        "ax25",
+        "ipx",
+        "netrom",
+        "atmpvc",
+        "x25",
+        "rose",
+        "decnet",
+        "atmsvc",
+        "rds",
+        "irda",
+        "pppox",
+        "llc",
+        "can",
+        "tipc",
+        "bluetooth",
+        "iucv",
+        "rxrpc",
+        "isdn",
+        "phonet",
+        "ieee802154",
+        "caif",
+        "alg",
+        "nfc",
+        "vsock",
+        "kcm",
+        "qipcrtr",
+        "smc",
+        "xdp",
+        "mctp",
+    )
+) | {"socket"}
+
 # Labelled networking (hooks.c: selinux_sock_rcv_skb_compat, selinux_inet_sys_rcv_skb, selinux_ip_postroute;
 # xfrm.c: selinux_xfrm_sock_rcv_skb): checked only with NetLabel, IPsec or SECMARK rules in force.
 LABELLED_NETWORKING = frozenset({"netif", "node", "peer", "association", "packet"})
@@ -33,15 +97,33 @@ PRIVILEGED_PORTS_BELOW = 1024
 EPHEMERAL_PORTS = (32768, 60999)
 
 # What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).
-SOCKET_USE = ("append", "create", "getattr", "getopt", "ioctl", "lock", "read", "setattr", "setopt", "shutdown", "write")
+SOCKET_USE = (
+    "append",
+    "create",
+    "getattr",
+    "getopt",
+    "ioctl",
+    "lock",
+    "read",
+    "setattr",
+    "setopt",
+    "shutdown",
+    "write",
+)
 SERVE = ("accept", "bind", "listen")
 REACH_OUT = ("connect",)
 
 # Names and types that stand for "no service in particular": a port that only one of them covers must not be granted
 # through it, for it would bring thousands of others (refpolicy and Fedora, policy/modules/kernel/corenetwork).
-CATCH_ALL_PORT_TYPES = frozenset({
-    "reserved_port_t", "hi_reserved_port_t", "unreserved_port_t", "ephemeral_port_t", "port_t",
-})
+CATCH_ALL_PORT_TYPES = frozenset(
+    {
+        "reserved_port_t",
+        "hi_reserved_port_t",
+        "unreserved_port_t",
+        "ephemeral_port_t",
+        "port_t",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +140,15 @@ class Protocol:
     accepts: bool
 
 
-PROTOCOLS = {protocol.name: protocol for protocol in (
-    Protocol("tcp", "tcp_socket", True, True),
-    Protocol("udp", "udp_socket", False, False),
-    Protocol("sctp", "sctp_socket", True, True),
-    Protocol("dccp", "dccp_socket", True, True),
-)}
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("tcp", "tcp_socket", True, True),
+        Protocol("udp", "udp_socket", False, False),
+        Protocol("sctp", "sctp_socket", True, True),
+        Protocol("dccp", "dccp_socket", True, True),
+    )
+}
 
 # The declarations of a role file that are not ports -> the classes they open and the capabilities they bring.
 ICMP = ("icmp_socket",)
@@ -72,8 +157,22 @@ RAW_CAPABILITY = "net_raw"
 
 # A networked role may read routes and addresses: resolvers (getaddrinfo's AI_ADDRCONFIG) and servers ask for them.
 ROUTES = "netlink_route_socket"
-READ_ROUTES = ("append", "bind", "connect", "create", "getattr", "getopt", "ioctl", "lock", "nlmsg_read", "read",
-               "setattr", "setopt", "shutdown", "write")
+READ_ROUTES = (
+    "append",
+    "bind",
+    "connect",
+    "create",
+    "getattr",
+    "getopt",
+    "ioctl",
+    "lock",
+    "nlmsg_read",
+    "read",
+    "setattr",
+    "setopt",
+    "shutdown",
+    "write",
+)
 
 
 def netlink_class(family: str) -> str:
@@ -83,8 +182,11 @@ def netlink_class(family: str) -> str:
 
 def netlink_families(classes: Iterable[str]) -> list[str]:
     """The netlink families that `classes` know, sorted."""
-    return sorted(name[len("netlink_"):-len("_socket")] for name in classes
-                  if name.startswith("netlink_") and name.endswith("_socket") and name != "netlink_socket")
+    return sorted(
+        name[len("netlink_") : -len("_socket")]
+        for name in classes
+        if name.startswith("netlink_") and name.endswith("_socket") and name != "netlink_socket"
+    )
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from labelgen.errors import InputError, MachineError
 if TYPE_CHECKING:
     import setools
 
-SETOOLS_HINT = ("apt-get install python3-setools or dnf install python3-setools "
-                "(the package called setools on PyPI is another program)")
+SETOOLS_HINT = (
+    "apt-get install python3-setools or dnf install python3-setools "
+    "(the package called setools on PyPI is another program)"
+)
 
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
@@ -118,8 +120,10 @@ class Policy:
         try:
             self._policy: setools.SELinuxPolicy = library.SELinuxPolicy(str(path))
         except (OSError, SyntaxError, library.exception.SEToolsException) as error:
-            raise InputError(f"{path}: setools cannot read this policy: {error}",
-                             "a binary policy of version 33 or lower is needed; labelgen links one from modules") from error
+            raise InputError(
+                f"{path}: setools cannot read this policy: {error}",
+                "a binary policy of version 33 or lower is needed; labelgen links one from modules",
+            ) from error
         self.mls = bool(self._policy.mls)
         self.version = int(self._policy.version)
         self.handle_unknown = str(self._policy.handle_unknown)
@@ -181,15 +185,30 @@ class Policy:
     @staticmethod
     def _other_rule(kind: str, item: Any, guard: Optional[Guard]) -> Rule:
         if kind in XPERM_RULES:
-            return Rule(kind, item.source.name, item.target.name, item.tclass.name, frozenset({item.xperm_type}),
-                        xperms=str(item.perms), guard=guard)
+            return Rule(
+                kind,
+                item.source.name,
+                item.target.name,
+                item.tclass.name,
+                frozenset({item.xperm_type}),
+                xperms=str(item.perms),
+                guard=guard,
+            )
         library = setools_module()
         try:
             filename = str(item.filename)
         except (library.exception.TERuleNoFilename, library.exception.RuleUseError):
             filename = ""
-        return Rule(kind, item.source.name, item.target.name, item.tclass.name, frozenset(),
-                    default=item.default.name, filename=filename, guard=guard)
+        return Rule(
+            kind,
+            item.source.name,
+            item.target.name,
+            item.tclass.name,
+            frozenset(),
+            default=item.default.name,
+            filename=filename,
+            guard=guard,
+        )
 
     def resolve(self, name: str) -> Optional[str]:
         """The type that `name` names, through aliases; None where there is none."""
@@ -255,8 +274,12 @@ class Policy:
     @cached_property
     def portcons(self) -> list[Portcon]:
         """Every portcon, in the order in which the kernel looks them up."""
-        return [Portcon(str(item.protocol.name), item.ports.low, item.ports.high, item.context.type_.name,
-                        str(item.context)) for item in self._policy.portcons()]
+        return [
+            Portcon(
+                str(item.protocol.name), item.ports.low, item.ports.high, item.context.type_.name, str(item.context)
+            )
+            for item in self._policy.portcons()
+        ]
 
     @cached_property
     def initial_sids(self) -> dict[str, str]:
@@ -287,12 +310,15 @@ class Policy:
     def _constraint(item: Any) -> Constraint:
         kind = str(item.ruletype.name)
         perms = frozenset() if kind.endswith("validatetrans") else frozenset(map(str, item.perms))
-        expression = tuple(frozenset(map(str, part)) if isinstance(part, (frozenset, set)) else str(part)
-                           for part in item.expression)
+        expression = tuple(
+            frozenset(map(str, part)) if isinstance(part, (frozenset, set)) else str(part) for part in item.expression
+        )
         return Constraint(kind, item.tclass.name, perms, expression, str(item))
 
     @cached_property
     def range_transitions(self) -> list[tuple[str, str, str, str]]:
         """Every range_transition: source, target, class, range."""
-        return [(item.source.name, item.target.name, item.tclass.name, str(item.default))
-                for item in self._policy.mlsrules()]
+        return [
+            (item.source.name, item.target.name, item.tclass.name, str(item.default))
+            for item in self._policy.mlsrules()
+        ]

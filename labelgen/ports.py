@@ -34,8 +34,12 @@ class PortTable:
         """The table that the kernel looks up: the first portcon that matches, in the policy's order; without one,
         the initial SID `port` (security_port_sid, ss/services.c)."""
         cons = list(portcons)
-        return cls({protocol: list(_runs(_painted(cons, protocol), cons, initial_type, initial_context))
-                    for protocol in PROTOCOLS})
+        return cls(
+            {
+                protocol: list(_runs(_painted(cons, protocol), cons, initial_type, initial_context))
+                for protocol in PROTOCOLS
+            }
+        )
 
     def within(self, protocol: str, low: int, high: int) -> Iterator[Segment]:
         """The segments of a range, cut to it."""
@@ -54,7 +58,7 @@ def _painted(cons: list[Portcon], protocol: str) -> list[int]:
     for number in range(len(cons) - 1, -1, -1):
         con = cons[number]
         if con.protocol == protocol:
-            first[con.low:con.high + 1] = [number] * (con.high - con.low + 1)
+            first[con.low : con.high + 1] = [number] * (con.high - con.low + 1)
     return first
 
 

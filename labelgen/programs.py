@@ -74,8 +74,10 @@ class ProgramFailed(MachineError):
 
     def __init__(self, argv: Sequence[str], what: str, stderr: bytes = b"", status: Optional[int] = None) -> None:
         words = stderr.decode("utf-8", "replace").strip()
-        super().__init__(f"{Path(argv[0]).name} {what}" + (f":\n{words}" if words else ""),
-                         hint=f"the command was: {shlex.join(argv)}")
+        super().__init__(
+            f"{Path(argv[0]).name} {what}" + (f":\n{words}" if words else ""),
+            hint=f"the command was: {shlex.join(argv)}",
+        )
         self.argv = tuple(argv)
         self.stderr = words
         self.status = status
@@ -92,8 +94,9 @@ def find(program: str) -> str:
     return found
 
 
-def run(program: str, *arguments: Argument, stdin: bytes = b"", cwd: Optional[Path] = None,
-        timeout: float = TIMEOUT_SECONDS) -> Completed:
+def run(
+    program: str, *arguments: Argument, stdin: bytes = b"", cwd: Optional[Path] = None, timeout: float = TIMEOUT_SECONDS
+) -> Completed:
     """Run `program` to its end in the C locale and return what it printed.
 
     Takes: `stdin`, the bytes it reads; `timeout` in seconds. Raises ProgramMissing, ProgramFailed.
@@ -101,15 +104,25 @@ def run(program: str, *arguments: Argument, stdin: bytes = b"", cwd: Optional[Pa
     argv = [find(program), *map(str, arguments)]
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(argv, input=stdin, cwd=cwd, env=environment, timeout=timeout,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            cwd=cwd,
+            env=environment,
+            timeout=timeout,
+            capture_output=True,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise ProgramFailed(argv, f"did not end within {timeout:g} seconds") from error
     except OSError as error:
         raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
     if done.returncode:
-        how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else \
-            f"failed with exit status {done.returncode}"
+        how = (
+            f"was killed by signal {-done.returncode}"
+            if done.returncode < 0
+            else f"failed with exit status {done.returncode}"
+        )
         raise ProgramFailed(argv, how, done.stderr or done.stdout, done.returncode)
     return Completed(tuple(argv), done.stdout, done.stderr)
 
@@ -133,8 +146,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def watch(program: str, *arguments: Argument, on_line: Callable[[bytes], bool],
-          environment: Optional[Mapping[str, str]] = None, timeout: float = TIMEOUT_SECONDS) -> Completed:
+def watch(
+    program: str,
+    *arguments: Argument,
+    on_line: Callable[[bytes], bool],
+    environment: Optional[Mapping[str, str]] = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> Completed:
     """Start `program` in a process group of its own and hand each line that it prints to `on_line`, until that returns
     True or the program ends; either way nothing of the group is left.
 
@@ -144,8 +162,13 @@ def watch(program: str, *arguments: Argument, on_line: Callable[[bytes], bool],
     argv = [find(program), *map(str, arguments)]
     deadline = time.monotonic() + timeout
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   env={**os.environ, **(environment or {})}, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
     except OSError as error:
         raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
     assert process.stdout is not None and process.stderr is not None

@@ -23,12 +23,13 @@ WIDTH = 100
 
 
 def packaged(name: str) -> Path:
-    """The folder `templates` or `roles` that came with labelgen: in the wheel's package, or at the top of a checkout."""
+    """The folder `templates` or `roles` that came with labelgen: in its package, or at the top of a checkout."""
     inside = Path(__file__).parent / name
     return inside if inside.is_dir() else Path(__file__).parent.parent / name
 
 
 # -- the module language
+
 
 def braces(names: Sequence[str]) -> str:
     """A set as the module language writes it."""
@@ -45,13 +46,22 @@ def _rule_text(rule: SharedRule) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return "\n".join(textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "    ",
-                                   break_long_words=False, break_on_hyphens=False))
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + "    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def rules_text(rules: Iterable[SharedRule]) -> str:
     """Rules as statements: first those always in force, then a block for each condition."""
-    plain, conditional = [], defaultdict(list)
+    plain: list[SharedRule] = []
+    conditional: dict[str, list[SharedRule]] = defaultdict(list)
     for rule in rules:
         (conditional[rule.condition] if rule.condition else plain).append(rule)
     lines = [_wrapped(_rule_text(rule)) for rule in plain]
@@ -82,27 +92,45 @@ def _all_perms(rules: Iterable[SharedRule]) -> tuple[tuple[str, tuple[str, ...]]
     classes: dict[str, set[str]] = defaultdict(set)
     for rule in rules:
         for tclass in rule.classes:
-            classes[tclass].update(rule.perms)
+            # A class cannot be required without a permission; whatever a transition labels is created.
+            classes[tclass].update(rule.perms or ("create",))
     return tuple((tclass, tuple(sorted(perms))) for tclass, perms in sorted(classes.items()))
 
 
-def requirements(rules: Sequence[SharedRule], types: Iterable[str], attributes: Iterable[str], declared: Iterable[str],
-                 is_attribute: Callable[[str], bool], selinux_roles: Sequence[str] = ()) -> Requirements:
+def requirements(
+    rules: Sequence[SharedRule],
+    types: Iterable[str],
+    attributes: Iterable[str],
+    declared: Iterable[str],
+    is_attribute: Callable[[str], bool],
+    selinux_roles: Sequence[str] = (),
+) -> Requirements:
     """What a module of these rules must require, besides `types` and `attributes` that its declarations name."""
     named = {name.lstrip("-") for rule in rules for name in (*rule.sources, *rule.targets)} - {"self"}
     named |= {rule.default for rule in rules if rule.default}
     named -= set(declared)
     found = {name for name in named if is_attribute(name)}
     booleans = sorted({name for rule in rules if rule.condition for name in _booleans(rule.condition)})
-    return Requirements(tuple(sorted((named - found) | set(types))), tuple(sorted(found | set(attributes))),
-                        tuple(booleans), _all_perms(rules), tuple(selinux_roles))
+    return Requirements(
+        tuple(sorted((named - found) | set(types))),
+        tuple(sorted(found | set(attributes))),
+        tuple(booleans),
+        _all_perms(rules),
+        tuple(selinux_roles),
+    )
 
 
 # -- the shared module, in the order of a policy author: from itself outwards
 
-def _is(sources: Optional[str] = None, targets: Optional[str] = None, classes: Sequence[str] = ()) -> Callable[[SharedRule], bool]:
-    return lambda rule: ((sources is None or rule.sources == (sources,)) and (targets is None or rule.targets == (targets,))
-                         and (not classes or set(rule.classes) <= set(classes)))
+
+def _is(
+    sources: Optional[str] = None, targets: Optional[str] = None, classes: Sequence[str] = ()
+) -> Callable[[SharedRule], bool]:
+    return lambda rule: (
+        (sources is None or rule.sources == (sources,))
+        and (targets is None or rule.targets == (targets,))
+        and (not classes or set(rule.classes) <= set(classes))
+    )
 
 
 SECTIONS: tuple[tuple[str, Callable[[SharedRule], bool]], ...] = (
@@ -128,6 +156,7 @@ def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule
 
 # -- templates
 
+
 def _base_name(name: str) -> str:
     """A base as a module may name it: not by the path of one machine."""
     return Path(name).name
@@ -138,16 +167,29 @@ class Renderer:
 
     def __init__(self, templates: Path, base: Base, facts: Facts) -> None:
         if not templates.is_dir():
-            raise InputError(f"{templates}: there is no folder of templates here",
-                             "leave out --templates to use those that come with labelgen")
+            raise InputError(
+                f"{templates}: there is no folder of templates here",
+                "leave out --templates to use those that come with labelgen",
+            )
         self.facts = facts
         # Policy source is not HTML; what goes into it is validated names and one printable line (role.py).
         self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates), undefined=jinja2.StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+            loader=jinja2.FileSystemLoader(templates),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
         self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=_base_name)
-        self.environment.globals.update(base=base, derivation=facts.derivation, version=__version__, DOMAIN=DOMAIN,
-                                        NET_DOMAIN=NET_DOMAIN, FILE_TYPE=FILE_TYPE)
+        self.environment.globals.update(
+            base=base,
+            derivation=facts.derivation,
+            version=__version__,
+            DOMAIN=DOMAIN,
+            NET_DOMAIN=NET_DOMAIN,
+            FILE_TYPE=FILE_TYPE,
+        )
 
     def _fill(self, template: str, **values: Any) -> str:
         try:
@@ -165,19 +207,27 @@ class Renderer:
     def shared(self) -> str:
         """The source of the shared module."""
         derivation = self.facts.derivation
-        needs = requirements(derivation.rules, (), (), (DOMAIN, NET_DOMAIN, FILE_TYPE), self._is_attribute,
-                             derivation.selinux_roles)
+        needs = requirements(
+            derivation.rules, (), (), (DOMAIN, NET_DOMAIN, FILE_TYPE), self._is_attribute, derivation.selinux_roles
+        )
         counts = [(reason, REASONS[reason], number) for reason, number in derivation.counts.items() if number]
-        return self._fill("shared.te.j2", module=SHARED_MODULE, needs=needs, counts=counts,
-                          sections=list(sections(derivation.rules)))
+        return self._fill(
+            "shared.te.j2", module=SHARED_MODULE, needs=needs, counts=counts, sections=list(sections(derivation.rules))
+        )
 
     def role(self, module: RoleModule) -> str:
         """The source of a role's module."""
-        attributes = {*module.attributes, *(name for own in module.ports for name in own.attributes),
-                      *(name for private in module.files for name in private.attributes)}
+        attributes = {
+            *module.attributes,
+            *(name for own in module.ports for name in own.attributes),
+            *(name for private in module.files for name in private.attributes),
+        }
         declared = {module.role.type, *(own.name for own in module.ports), *(private.name for private in module.files)}
-        types = {module.role.parent, *(own.replaces for own in module.ports),
-                 *([module.parent_file_type] if module.files else [])}
+        types = {
+            module.role.parent,
+            *(own.replaces for own in module.ports),
+            *([module.parent_file_type] if module.files else []),
+        }
         needs = requirements(module.rules, types, attributes, declared, self._is_attribute)
         return self._fill("role.te.j2", module=module, role=module.role, needs=needs)
 
@@ -195,9 +245,15 @@ def _portcons(ports: Iterable[OwnPortType]) -> Iterator[dict[str, str]]:
         for protocol, segment in own.portcons:
             user, selinux_role, _, level = segment.context.split(":", 3)
             low, _, high = level.partition("-")
-            yield {"protocol": protocol, "type": own.name, "user": user, "role": selinux_role,
-                   "numbers": str(segment.low) if segment.low == segment.high else f"({segment.low} {segment.high})",
-                   "low": _cil_level(low.strip()), "high": _cil_level((high or low).strip())}
+            yield {
+                "protocol": protocol,
+                "type": own.name,
+                "user": user,
+                "role": selinux_role,
+                "numbers": str(segment.low) if segment.low == segment.high else f"({segment.low} {segment.high})",
+                "low": _cil_level(low.strip()),
+                "high": _cil_level((high or low).strip()),
+            }
 
 
 def _cil_level(level: str) -> str:

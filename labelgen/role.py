@@ -87,25 +87,37 @@ def _port(value: Any) -> Port:
         return Ports(low, high)
     if TYPE_NAME.match(text) and text.endswith("_t") and len(text) <= LONGEST_TYPE_NAME:
         return text
-    raise _wrong(f"{_shown(value)} is no port; write a number (80), a range (\"8000-8010\") or a port type (http_port_t)")
+    raise _wrong(f'{_shown(value)} is no port; write a number (80), a range ("8000-8010") or a port type (http_port_t)')
 
 
 def _distinct(ports: list[Port]) -> list[Port]:
     seen: list[Port] = []
     for port in ports:
         for other in seen:
-            if port == other or (isinstance(port, Ports) and isinstance(other, Ports)
-                                 and port.low <= other.high and other.low <= port.high):
+            if port == other or (
+                isinstance(port, Ports)
+                and isinstance(other, Ports)
+                and port.low <= other.high
+                and other.low <= port.high
+            ):
                 raise _wrong(f"{port} overlaps {other}; name each port once")
         seen.append(port)
     return ports
 
 
-PortField = Annotated[Any, BeforeValidator(_port), WithJsonSchema({
-    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535},
-              {"type": "string", "pattern": r"^([0-9]{1,5}|[0-9]{1,5}\s*-\s*[0-9]{1,5}|[A-Za-z][A-Za-z0-9_.]*_t)$"}],
-    "description": "a number, a range such as \"8000-8010\", or a port type such as http_port_t",
-})]
+PortField = Annotated[
+    Any,
+    BeforeValidator(_port),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "pattern": r"^([0-9]{1,5}|[0-9]{1,5}\s*-\s*[0-9]{1,5}|[A-Za-z][A-Za-z0-9_.]*_t)$"},
+            ],
+            "description": 'a number, a range such as "8000-8010", or a port type such as http_port_t',
+        }
+    ),
+]
 PortList = Annotated[list[PortField], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -160,16 +172,21 @@ class Network(_Strict):
     @property
     def binds_privileged(self) -> bool:
         """Whether the role binds a port below 1024; a port type may hold one, so it counts."""
-        return any(isinstance(port, str) or port.low < PRIVILEGED_PORTS_BELOW
-                   for protocol in PROTOCOLS for port in self.bound(protocol))
+        return any(
+            isinstance(port, str) or port.low < PRIVILEGED_PORTS_BELOW
+            for protocol in PROTOCOLS
+            for port in self.bound(protocol)
+        )
 
 
 def _file_path(value: str) -> str:
     if not value.startswith("/"):
         raise _wrong(f"the path {_shown(value)} is relative; it must start with /")
     if not FILE_PATH.match(value):
-        raise _wrong(f"the path {_shown(value)} holds a space or a sign that file contexts cannot carry; "
-                     "use letters, digits, _ - . / and the signs of a regular expression ( ) [ ] * + ? | ^ \\")
+        raise _wrong(
+            f"the path {_shown(value)} holds a space or a sign that file contexts cannot carry; "
+            "use letters, digits, _ - . / and the signs of a regular expression ( ) [ ] * + ? | ^ \\"
+        )
     if ".." in value.replace("\\", "").split("/"):
         raise _wrong(f"the path {_shown(value)} holds '..'; write the path it means")
     try:
@@ -177,8 +194,10 @@ def _file_path(value: str) -> str:
     except re.error as error:
         raise _wrong(f"the path {_shown(value)} is no regular expression: {error}") from error
     if not LITERAL_FOLDERS.match(value) or value.split("/")[1] in NOT_FOR_CONTAINERS:
-        raise _wrong(f"the path {_shown(value)} is too wide; it must start with two plain folders of its own, "
-                     "as in /srv/lxc/web(/.*)?")
+        raise _wrong(
+            f"the path {_shown(value)} is too wide; it must start with two plain folders of its own, "
+            "as in /srv/lxc/web(/.*)?"
+        )
     return value
 
 
@@ -195,8 +214,18 @@ def _name(value: str) -> str:
     if len(value) > LONGEST_NAME:
         raise _wrong(f"the name is {len(value)} characters long; {LONGEST_NAME} is the most")
     if not NAME.match(value):
-        raise _wrong(f"{_shown(value)} is no name for a role; write lower-case letters, digits and single _ between them")
+        raise _wrong(
+            f"{_shown(value)} is no name for a role; write lower-case letters, digits and single _ between them"
+        )
     return value
+
+
+def checked_name(value: str) -> str:
+    """A name that a role may have. Raises InputError."""
+    try:
+        return _name(value)
+    except PydanticCustomError as error:
+        raise InputError(error.message()) from error
 
 
 def _summary(value: str) -> str:
@@ -214,8 +243,11 @@ def _parent(value: str) -> str:
 class Role(_Strict):
     """A role file: what one kind of container may do."""
 
-    name: Annotated[str, AfterValidator(_name), WithJsonSchema(
-        {"type": "string", "pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$", "maxLength": LONGEST_NAME})]
+    name: Annotated[
+        str,
+        AfterValidator(_name),
+        WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$", "maxLength": LONGEST_NAME}),
+    ]
     summary: Annotated[str, AfterValidator(_summary), Field(max_length=200)]
     parent: Annotated[str, AfterValidator(_parent)] = DEFAULT_PARENT
     network: Union[Literal["none"], Network]
@@ -279,7 +311,10 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 _FIELDS: dict[str, tuple[type[BaseModel], str]] = {
-    "network": (Network, "key"), "bind": (Bind, "protocol"), "connect": (Connect, "protocol"), "files": (Files, "key"),
+    "network": (Network, "key"),
+    "bind": (Bind, "protocol"),
+    "connect": (Connect, "protocol"),
+    "files": (Files, "key"),
 }
 
 
@@ -348,8 +383,10 @@ def _role_paths(folder: Path) -> list[Path]:
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     except OSError as error:
-        raise InputError(f"{folder}: the roles cannot be read: {error.strerror}",
-                         "name the folder of role files with --roles, or write one with `labelgen init NAME`") from error
+        raise InputError(
+            f"{folder}: the roles cannot be read: {error.strerror}",
+            "name the folder of role files with --roles, or write one with `labelgen init NAME`",
+        ) from error
     if not found:
         raise InputError(f"{folder}: there is no role file (*.yaml) here", "write one with `labelgen init NAME`")
     return found
@@ -391,12 +428,17 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
     known = {file.role.name: file for file in files}
     for name in names:
         if name not in known:
-            raise InputError(f"there is no role '{name}' in {folder}{suggestion(name, known)}",
-                             f"known are {', '.join(sorted(known))}")
+            raise InputError(
+                f"there is no role '{name}' in {folder}{suggestion(name, known)}",
+                f"known are {', '.join(sorted(known))}",
+            )
     return [known[name] for name in sorted(set(names) or known)]
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a role file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "labelgen role file",
-            **Role.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "labelgen role file",
+        **Role.model_json_schema(),
+    }

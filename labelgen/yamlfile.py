@@ -97,11 +97,12 @@ class _Reader:
                 break
             if not isinstance(event, yaml.ScalarEvent):
                 raise self.fail(event.start_mark, "a key must be a plain word")
-            key, mark = event.value, event.start_mark
+            key, place = str(event.value), (*where, str(event.value))
+            mark: Any = event.start_mark
             if key in items:
                 raise self.fail(mark, f"the key {key!r} stands twice in this mapping")
-            self.document.key_places[(*where, key)] = (mark.line + 1, mark.column + 1)
-            items[key] = self.node(next(self.events), (*where, key))
+            self.document.key_places[place] = (mark.line + 1, mark.column + 1)
+            items[key] = self.node(next(self.events), place)
         return items
 
 
@@ -116,7 +117,7 @@ def _text(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw[:error.start].count(b"\n") + 1
+        line = raw[: error.start].count(b"\n") + 1
         raise RoleFileError([Problem(path, line, 1, "is not UTF-8 text")]) from error
 
 

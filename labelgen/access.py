@@ -1,0 +1,138 @@
+"""Who may do what to whom in a linked policy: the rules of a type added up, with the booleans they depend on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from labelgen import conditions
+from labelgen.conditions import Condition
+from labelgen.policy import Guard, Policy, Rule
+
+Key = tuple[str, str]  # class, permission
+
+
+@dataclass
+class Grants:
+    """What a type may do: (class, permission) -> the bitset of the types it may do it to. `always` needs no boolean;
+    `sometimes` holds what each branch of a conditional block adds."""
+
+    always: dict[Key, int] = field(default_factory=dict)
+    sometimes: dict[Guard, dict[Key, int]] = field(default_factory=dict)
+
+    def add(self, rule: Rule, bits: int) -> None:
+        """Count a rule towards the types in `bits`."""
+        into = self.always if rule.guard is None else self.sometimes.setdefault(rule.guard, {})
+        for perm in rule.perms:
+            key = (rule.tclass, perm)
+            into[key] = into.get(key, 0) | bits
+
+    def merge(self, other: Grants) -> None:
+        """Count everything of `other` too."""
+        _unite(self.always, other.always)
+        for guard, grants in other.sometimes.items():
+            _unite(self.sometimes.setdefault(guard, {}), grants)
+
+    def worst(self) -> dict[Key, int]:
+        """What is granted in at least one setting of the booleans."""
+        total = dict(self.always)
+        for grants in self.sometimes.values():
+            _unite(total, grants)
+        return total
+
+    def condition(self, key: Key, bit: int) -> Condition:
+        """When the permission on the type of `bit` is granted."""
+        if self.always.get(key, 0) & bit:
+            return True
+        return conditions.any_of(
+            guard.condition for guard, grants in self.sometimes.items() if grants.get(key, 0) & bit
+        )
+
+
+def _unite(into: dict[Key, int], other: dict[Key, int]) -> None:
+    for key, bits in other.items():
+        into[key] = into.get(key, 0) | bits
+
+
+class Access:
+    """The allow rules of a policy, added up by type."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._through = lru_cache(maxsize=None)(self._through_attributes)
+
+    def outgoing(self, type_name: str) -> Grants:
+        """What a type may do to others and itself."""
+        return self._of(type_name, True)
+
+    def incoming(self, type_name: str) -> Grants:
+        """What others (the bitsets) may do to a type."""
+        return self._of(type_name, False)
+
+    def _of(self, type_name: str, outgoing: bool) -> Grants:
+        grants = self._sum((type_name,), outgoing)
+        grants.merge(self._through(self.policy.attributes_of[type_name], outgoing))
+        return grants
+
+    def _through_attributes(self, attributes: tuple[str, ...], outgoing: bool) -> Grants:
+        return self._sum(attributes, outgoing)
+
+    def _sum(self, symbols: Iterable[str], outgoing: bool) -> Grants:
+        grants = Grants()
+        rules = self.policy.by_source if outgoing else self.policy.by_target
+        for symbol in symbols:
+            for rule in rules.get(symbol, ()):
+                if rule.kind == "allow":
+                    grants.add(rule, self.policy.bits[rule.target if outgoing else rule.source])
+        return grants
+
+    def rules(self, source: str, target: str, key: Key) -> Iterator[Rule]:
+        """The rules that grant a permission."""
+        bit = self.policy.bits[target]
+        for rule in self.policy.rules_from(source):
+            if (
+                rule.kind == "allow"
+                and rule.tclass == key[0]
+                and key[1] in rule.perms
+                and self.policy.bits[rule.target] & bit
+            ):
+                yield rule
+
+    def evidence(self, source: str, target: str, key: Key) -> tuple[str, ...]:
+        """The rules that grant a permission, each with the attributes by which it means the two types."""
+        return tuple(str(rule) + self._path(rule, source, target) for rule in self.rules(source, target, key))
+
+    @staticmethod
+    def _path(rule: Rule, source: str, target: str) -> str:
+        ways = [
+            f"{name} is in {symbol}"
+            for name, symbol in ((source, rule.source), (target, rule.target))
+            if name != symbol
+        ]
+        return f" ({'; '.join(dict.fromkeys(ways))})" if ways else ""
+
+
+def xperm_ranges(text: str) -> set[int]:
+    """The numbers in a list of extended permissions such as `0x5401 0x5411-0x5415`."""
+    numbers: set[int] = set()
+    for part in text.replace(",", " ").split():
+        low, _, high = part.partition("-")
+        numbers.update(range(int(low, 0), int(high or low, 0) + 1))
+    return numbers
+
+
+class Xperms:
+    """The extended permissions of a type: where any rule filters a class on a target, only what it lists passes
+    (services.c, services_compute_xperms_drivers)."""
+
+    def __init__(self, policy: Policy, type_name: str) -> None:
+        self.filters: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+        for rule in policy.rules_from(type_name):
+            if rule.kind == "allowxperm":
+                numbers = xperm_ranges(rule.xperms)
+                bits = policy.bits[rule.target]
+                for name in policy.names(bits):
+                    for kind in rule.perms:
+                        self.filters[rule.tclass, kind, policy.types[name]] |= numbers

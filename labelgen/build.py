@@ -1,0 +1,288 @@
+"""The main job: from role files to policy modules that are verified on the linked policy."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from labelgen import __version__, facts, output, programs, role
+from labelgen import base as bases
+from labelgen.base import Base
+from labelgen.claims import Verification
+from labelgen.compiling import Compiled, compile_all
+from labelgen.errors import InputError, RoleFileError
+from labelgen.facts import Facts
+from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
+from labelgen.policy import Policy
+from labelgen.ports import PortTable, Segment
+from labelgen.reach import Reach
+from labelgen.render import Renderer
+from labelgen.role import RoleFile
+from labelgen.verdict import Verdict, verdict
+
+Progress = Callable[[str], None]
+
+MANIFEST = output.MARK
+VERDICT = "verdict.json"
+REACH = "reach.json"
+TOOLS = ("checkmodule", "semodule_package", "pp", "secilc", "checkpolicy")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a build is made of."""
+
+    roles: Path
+    names: tuple[str, ...]
+    base: Optional[str]
+    templates: Path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Inputs read and found good: the roles, the base and what it says."""
+
+    files: list[RoleFile]
+    base: Base
+    facts: Facts
+    notice: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build."""
+
+    verdict: Verdict
+    base: Base
+    notice: str
+
+
+def prepare(inputs: Inputs, progress: Progress) -> Prepared:
+    """Read the roles and the base. Raises InputError, MachineError."""
+    files = role.read_all(inputs.roles, inputs.names)
+    parents = sorted({file.role.parent for file in files})
+    if len(parents) > 1:
+        odd = next(file for file in files if file.role.parent != files[0].role.parent)
+        raise RoleFileError(
+            [
+                odd.problem(
+                    "parent",
+                    message=(f"roles of one build share one parent; {files[0].path} has {files[0].role.parent}"),
+                )
+            ]
+        )
+    base, known, notice = open_with_parent(inputs.base, parents[0], progress)
+    return Prepared(files, base, known, notice)
+
+
+def open_with_parent(spec: Optional[str], parent: str, progress: Progress) -> tuple[Base, Facts, str]:
+    """Open a base and its facts; without a spec the host's if it has the parent, else the reference.
+
+    Returns also one line that says which and why, where the user did not say it.
+    """
+    if spec is not None:
+        base = bases.open_base(bases.locate(spec), progress)
+        return base, facts.of_base(base, parent), ""
+    reason = "this host has no SELinux policy"
+    if bases.host_has_policy():
+        try:
+            base = bases.open_base(bases.locate(bases.HOST), progress)
+            return base, facts.of_base(base, parent), "base: this host's own policy"
+        except InputError as error:
+            reason = f"the host's own policy cannot be used: {error.message.splitlines()[0]}"
+    base = bases.open_base(bases.locate(bases.REFERENCE), progress)
+    return base, facts.of_base(base, parent), f"base: reference ({reason})"
+
+
+def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModule]) -> list[Path]:
+    """Write the source of every module into a folder of its own."""
+
+    def put(name: str, te: str, fc: str, ports: str = "") -> Path:
+        place = folder / name
+        place.mkdir()
+        (place / f"{name}.te").write_text(te)
+        (place / f"{name}.fc").write_text(fc)
+        if ports:
+            (place / f"{name}_ports.cil").write_text(ports)
+        return place
+
+    return [
+        put(SHARED_MODULE, renderer.shared(), ""),
+        *(
+            put(
+                module.role.module,
+                renderer.role(module),
+                renderer.file_contexts(module),
+                renderer.ports(module) if module.ports else "",
+            )
+            for module in modules
+        ),
+    ]
+
+
+def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
+    """Link compiled modules onto a base. Raises InputError with the linker's words."""
+    try:
+        bases.link([base.cil, *(cil for module in compiled for cil in module.linked)], base.mls, policy)
+    except programs.ProgramFailed as error:
+        if error.status is None or error.status < 0:
+            raise
+        raise InputError(
+            f"the modules do not link onto the base {base.name}:\n{error.stderr}",
+            "a template was changed, or the base contradicts itself",
+        ) from error
+
+
+def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
+    """Build, link and verify the roles, and put the result in `destination` if every claim holds.
+
+    Returns the verdict, whether it holds or not. Raises InputError, MachineError; then nothing is changed.
+    """
+    output.check(destination)
+    prepared = prepare(inputs, progress)
+    modules = role_modules(prepared.files, prepared.facts)
+    renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
+    with output.whole(destination) as folder, tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+        progress(f"compiling {len(modules) + 1} modules")
+        compiled = compile_all(_write_sources(folder, renderer, modules))
+        progress(f"linking onto the base {prepared.base.name}")
+        linked = Path(scratch) / "policy"
+        link_onto(prepared.base, compiled, linked)
+        progress("verifying the linked policy")
+        verification = Verification(Policy(linked), tuple(prepared.files), prepared.base.exact)
+        result = verdict(verification)
+        if not result.holds:
+            raise ClaimsFail(Built(result, prepared.base, prepared.notice))
+        output.write_json(
+            folder / VERDICT, {"labelgen": __version__, "base": _about(prepared.base), **result.to_json()}
+        )
+        _write_reach(folder / REACH, result, verification.ports)
+        output.write_json(folder / MANIFEST, _manifest(inputs, prepared, compiled, folder))
+    return Built(result, prepared.base, prepared.notice)
+
+
+class ClaimsFail(Exception):
+    """The build was made and a claim does not hold, so it is not put in place."""
+
+    def __init__(self, built: Built) -> None:
+        super().__init__("a claim does not hold")
+        self.built = built
+
+
+def _about(base: Base) -> dict[str, Any]:
+    return {"name": base.name, "sha256": base.digest, "exact": base.exact}
+
+
+def _write_reach(path: Path, result: Verdict, ports: PortTable) -> None:
+    path.write_text(json.dumps({"ports": ports.segments, "domains": [r.reach.to_json() for r in result.roles]}))
+
+
+def _manifest(inputs: Inputs, prepared: Prepared, compiled: Sequence[Compiled], folder: Path) -> dict[str, Any]:
+    """Every input, tool version and digest of a build; nothing of when or where it was made."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "labelgen": __version__,
+        "base": _about(prepared.base),
+        "parent": prepared.facts.derivation.parent,
+        "roles": {
+            file.role.name: {"file": file.path.name, "sha256": output.digest(file.path)} for file in prepared.files
+        },
+        "templates": {path.name: output.digest(path) for path in sorted(inputs.templates.glob("*.j2"))},
+        "modules": [{"name": module.name, "version": module.version} for module in compiled],
+        "tools": tool_versions(),
+        "files": {str(path.relative_to(folder)): output.digest(path) for path in files},
+    }
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions of what a build is made with, as far as they can be told without asking each program."""
+    library = bases.setools_version()
+    return {
+        "python": platform.python_version(),
+        "setools": library,
+        **{name: bases.program_digest(name) for name in TOOLS},
+    }
+
+
+def verify(inputs: Inputs, policy: Optional[Path], progress: Progress) -> tuple[Verdict, str]:
+    """Check the roles on a base, or on a policy in which they are installed; keep nothing.
+
+    Returns the verdict, and a line that says which base was taken. Raises InputError, MachineError.
+    """
+    if policy is not None:
+        return verify_installed(inputs, policy), ""
+    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+        try:
+            built = build(inputs, Path(scratch) / "build", progress)
+        except ClaimsFail as failure:
+            built = failure.built
+    return built.verdict, built.notice
+
+
+def verify_installed(inputs: Inputs, path: Path) -> Verdict:
+    """Check the roles on a binary policy in which they are installed. Raises InputError."""
+    files = role.read_all(inputs.roles, inputs.names)
+    if not path.is_file():
+        raise InputError(f"there is no policy {path}")
+    policy = Policy(path)
+    missing = [file.role.type for file in files if file.role.type not in policy.types]
+    if missing:
+        raise InputError(
+            f"{path}: this policy has no type {', '.join(missing)}",
+            "name the roles that are installed, or use --base to verify before installing",
+        )
+    return verdict(Verification(policy, tuple(files)))
+
+
+def describe_base(spec: Optional[str], parent: str, progress: Progress) -> tuple[Facts, str]:
+    """What became of each rule of the parent on a base, and a line that says which base was taken."""
+    base, known, notice = open_with_parent(spec, parent, progress)
+    return known, notice or f"base: {base.name}"
+
+
+def load_reach(build_folder: Path, name: str, roles: Path) -> Reach:
+    """The Reach of one role of a built tree.
+
+    Raises InputError where there is none, or when the role file was changed since: the answer would be an old one.
+    """
+    _check_unchanged(build_folder, name, roles)
+    data = _read(build_folder / REACH)
+    for item in data["domains"]:
+        if item["domain"] == f"lxc_{name}_t":
+            ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
+            return Reach.from_json(item, ports)
+    raise InputError(f"{build_folder / REACH}: the role '{name}' is missing; this build is damaged")
+
+
+def _check_unchanged(build_folder: Path, name: str, roles: Path) -> None:
+    manifest = _read(build_folder / MANIFEST)
+    if name not in manifest["roles"]:
+        raise InputError(f"the build in {build_folder} has no role '{name}'", f"it has {', '.join(manifest['roles'])}")
+    for file in (REACH, VERDICT):
+        if output.digest(build_folder / file) != manifest["files"].get(file):
+            raise InputError(f"{build_folder / file}: this file was changed after the build", "build again")
+    source = roles / manifest["roles"][name]["file"]
+    if source.is_file() and output.digest(source) != manifest["roles"][name]["sha256"]:
+        raise InputError(f"{source}: the role file was changed after the build", f"run `labelgen build {name}`")
+
+
+def load_verdict(build_folder: Path, name: str) -> Any:
+    """The verdict on one role of a built tree. Raises InputError where there is none."""
+    verdicts = {item["role"]: item for item in _read(build_folder / VERDICT)["roles"]}
+    if name not in verdicts:
+        raise InputError(f"the build in {build_folder} has no role '{name}'", f"it has {', '.join(verdicts)}")
+    return verdicts[name]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path.parent}: there is no build here", "make one with `labelgen build`") from error
+    except ValueError as error:
+        raise InputError(f"{path}: this is not what a build left; it was changed or is damaged") from error

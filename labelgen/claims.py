@@ -1,0 +1,724 @@
+"""The claims of a role, checked on the linked policy.
+
+Each claim is a function that yields findings; a claim without findings holds. A denial is checked with the booleans
+at their worst, a grant at their least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Callable, Optional, Union
+
+from labelgen import conditions
+from labelgen.access import Access, Grants, Key, Xperms
+from labelgen.conditions import Condition
+from labelgen.constraints import Constraints, Context, leaves, single_level
+from labelgen.derivation import DOMAIN, FILE_CLASSES, resolve_parent
+from labelgen.network import (
+    CAPABILITY_CLASSES,
+    CATCH_ALL_PORT_TYPES,
+    ICMP,
+    KERNEL_SOCKET_CLASSES,
+    LABELLED_NETWORKING,
+    PROTOCOLS,
+    RAW,
+    READ_ROUTES,
+    ROUTES,
+    SERVE,
+    SOCKET_USE,
+    NetworkModel,
+    Protocol,
+    netlink_class,
+)
+from labelgen.policy import Policy, members
+from labelgen.ports import PortTable, Segment
+from labelgen.reach import Need, Reach, Reacher, port_table
+from labelgen.role import Network, Ports, Role, RoleFile
+
+Where = tuple[Union[str, int], ...]
+
+# Two containers of one host, as runtimes start them, and the label of what lies on disk or in a port.
+ONE = ("system_u", "system_r", ("c1", "c2"))
+TWO = ("system_u", "system_r", ("c3", "c4"))
+
+# What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
+# what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
+KEPT_APART = {
+    "process": ("ptrace", "sigkill", "signal", "sigstop"),
+    "file": ("append", "execute", "read", "rename", "setattr", "unlink", "write"),
+    "dir": ("add_name", "read", "remove_name", "search", "setattr", "write"),
+}
+LEFT_TO_THE_BASE = {
+    "unix_stream_socket": ("connectto",),
+    "unix_dgram_socket": ("sendto",),
+    "lnk_file": ("create", "read", "rename", "unlink"),
+    "sock_file": ("create", "unlink", "write"),
+    "fifo_file": ("create", "open", "read", "unlink", "write"),
+    "key": ("read", "view", "write"),
+    "shm": ("read", "unix_read", "unix_write", "write"),
+    "sem": ("read", "unix_write", "write"),
+    "msgq": ("read", "unix_read", "unix_write", "write"),
+}
+LEADING = frozenset({"transition", "dyntransition"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim that does not hold, with its evidence: the rules (with the attributes by which they mean the types),
+    the booleans that must be set so, and the line of the role file that is meant."""
+
+    claim: str
+    role: str
+    message: str
+    rules: tuple[str, ...] = ()
+    booleans: tuple[tuple[str, bool], ...] = ()
+    line: str = ""
+
+
+@dataclass
+class Subject:
+    """One role on the linked policy, with what the claims ask of it."""
+
+    verification: Verification
+    role: Role
+    file: Optional[RoleFile]
+
+    @property
+    def policy(self) -> Policy:
+        return self.verification.policy
+
+    @property
+    def domain(self) -> str:
+        return self.role.type
+
+    @cached_property
+    def bit(self) -> int:
+        return self.policy.bits[self.domain]
+
+    @cached_property
+    def parent(self) -> str:
+        return self.verification.parents[self.role.parent][0]
+
+    @cached_property
+    def parent_file_type(self) -> str:
+        return self.verification.parents[self.role.parent][1]
+
+    @cached_property
+    def grants(self) -> Grants:
+        return self.verification.access.outgoing(self.domain)
+
+    @cached_property
+    def worst(self) -> dict[Key, int]:
+        return self.grants.worst()
+
+    @cached_property
+    def reach(self) -> Reach:
+        return self.verification.reacher.of(self.domain)
+
+    @property
+    def network(self) -> Optional[Network]:
+        return self.role.declared_network
+
+    def line(self, *where: Union[str, int]) -> str:
+        return self.file.line(*where) if self.file else ""
+
+    def finding(
+        self, claim: str, message: str, rules: Iterable[str] = (), condition: Condition = True, where: Where = ("name",)
+    ) -> Finding:
+        setting = conditions.smallest_setting(condition) or {}
+        return Finding(claim, self.role.name, message, tuple(rules), tuple(sorted(setting.items())), self.line(*where))
+
+    def granted(self, claim: str, key: Key, bits: int, message: str, where: Where = ("network",)) -> Iterator[Finding]:
+        """A finding for each rule by which the domain has a permission it should not have on the types of `bits`."""
+        targets = self.policy.names(bits)
+        shown = targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more types"
+        yield self.finding(
+            claim,
+            f"{self.domain} {message}: {shown}:{key[0]} {key[1]}",
+            self.verification.access.evidence(self.domain, targets[0], key),
+            self.grants.condition(key, self.policy.bits[targets[0]]),
+            where,
+        )
+
+
+@dataclass
+class Verification:
+    """The linked policy with the roles that are verified on it.
+
+    exact: the policy was linked from modules; without it the hidden rules of a binary base are taken at their worst.
+    """
+
+    policy: Policy
+    files: tuple[RoleFile, ...]
+    exact: bool = True
+    parents: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for file in self.files:
+            self.parents[file.role.parent] = resolve_parent(self.policy, file.role.parent)
+
+    @cached_property
+    def access(self) -> Access:
+        return Access(self.policy)
+
+    @cached_property
+    def ports(self) -> PortTable:
+        return port_table(self.policy)
+
+    @cached_property
+    def reacher(self) -> Reacher:
+        return Reacher(self.policy, self.ports)
+
+    @cached_property
+    def network(self) -> NetworkModel:
+        return NetworkModel(self.policy.socket_classes)
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        return Constraints(self.policy)
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        return [Subject(self, file.role, file) for file in self.files]
+
+    @cached_property
+    def catch_all(self) -> frozenset[str]:
+        """The port types that mean no service in particular."""
+        return CATCH_ALL_PORT_TYPES | {self.policy.initial_sids["port"]}
+
+    @cached_property
+    def role_domains(self) -> int:
+        """The bitset of the domains of all roles, those installed before included."""
+        bits = self.policy.attributes.get(DOMAIN, 0)
+        for subject in self.subjects:
+            bits |= subject.bit
+        return bits
+
+    @cached_property
+    def private_types(self) -> dict[str, int]:
+        """role -> the bitset of its private file types and own port types."""
+        return {subject.role.name: self._bits(subject.role.file_types.values()) for subject in self.subjects}
+
+    def _bits(self, names: Iterable[str]) -> int:
+        bits = 0
+        for name in names:
+            bits |= self.policy.bits.get(name, 0)
+        return bits
+
+    @cached_property
+    def parent_grants(self) -> dict[str, Grants]:
+        return {parent: self.access.outgoing(parent) for parent, _ in self.parents.values()}
+
+    @cached_property
+    def parent_incoming(self) -> dict[str, Grants]:
+        return {parent: self.access.incoming(parent) for parent, _ in self.parents.values()}
+
+    @cached_property
+    def parent_xperms(self) -> dict[str, Xperms]:
+        return {parent: Xperms(self.policy, parent) for parent, _ in self.parents.values()}
+
+
+# -- network
+
+
+def _own_perms(network: Network, protocol: Protocol) -> frozenset[str]:
+    """What a declared protocol allows on the role's own sockets."""
+    name = protocol.name
+    serves = (
+        SERVE if network.bound(name) and protocol.accepts else ("bind",) if network.bound(name) or name == "udp" else ()
+    )
+    connects = ("connect",) if network.reached(name) or (name == "udp" and network.connect.udp) else ()
+    return frozenset((*SOCKET_USE, *serves, *connects))
+
+
+def _declared_perms(network: Network) -> dict[str, frozenset[str]]:
+    """class -> what the role file allows on the role's own sockets and on itself."""
+    perms = {PROTOCOLS[name].tclass: _own_perms(network, PROTOCOLS[name]) for name in network.protocols}
+    perms[ROUTES] = frozenset(READ_ROUTES)
+    return perms
+
+
+def _declared_whole(network: Network) -> frozenset[str]:
+    """The classes that the role file opens whole."""
+    return frozenset(
+        (*(ICMP if network.icmp else ()), *(RAW if network.raw else ()), *map(netlink_class, network.netlink))
+    )
+
+
+def _declared_capabilities(network: Optional[Network]) -> frozenset[str]:
+    if network is None:
+        return frozenset()
+    return frozenset((["net_bind_service"] if network.binds_privileged else []) + (["net_raw"] if network.raw else []))
+
+
+def _declared_port_types(subject: Subject, ports: Iterable[Union[Ports, str]], protocol: str) -> int:
+    """The bitset of the port types behind the declared ports."""
+    bits = 0
+    for port in ports:
+        if isinstance(port, str):
+            bits |= subject.policy.bits.get(subject.policy.resolve(port) or "", 0)
+        else:
+            for segment in subject.verification.ports.within(protocol, port.low, port.high):
+                if segment.type not in subject.verification.catch_all:
+                    bits |= subject.policy.bits[segment.type]
+    return bits
+
+
+def _allowed(subject: Subject, key: Key) -> int:
+    """The bitset of the types on which the role file allows a network permission."""
+    network, (tclass, perm) = subject.network, key
+    if tclass in CAPABILITY_CLASSES:
+        return subject.bit if perm in _declared_capabilities(network) else 0
+    if network is None:
+        return 0
+    if tclass in LABELLED_NETWORKING:
+        return -1  # what the parent has, which `contained` checks
+    if tclass in _declared_whole(network):
+        return subject.bit | (-1 if perm == "node_bind" else 0)
+    protocol = next((p for p in PROTOCOLS.values() if p.tclass == tclass and network.uses(p.name)), None)
+    if protocol and perm == "node_bind":
+        return -1 if network.bound(protocol.name) or protocol.name == "udp" else 0
+    if protocol and perm in ("name_bind", "name_connect"):
+        ports = network.bound(protocol.name) if perm == "name_bind" else network.reached(protocol.name)
+        return _declared_port_types(subject, ports, protocol.name)
+    return subject.bit if perm in _declared_perms(network).get(tclass, ()) else 0
+
+
+def network(subject: Subject) -> Iterator[Finding]:
+    """The ports, protocols and socket families the domain can use are those declared."""
+    for key, bits in sorted(subject.worst.items()):
+        if subject.verification.network.of(key[0], (key[1],)):
+            excess = bits & ~_allowed(subject, key)
+            if excess:
+                yield from subject.granted("network", key, excess, "has network that its role file does not declare")
+
+
+# -- able
+
+
+def able(subject: Subject) -> Iterator[Finding]:
+    """Everything declared is granted, in every state of the booleans, and no constraint refuses it."""
+    if subject.network is not None:
+        for where, needs in _declared_needs(subject, subject.network):
+            for need in needs:
+                yield from _unmet(subject, need, where)
+    yield from _files_able(subject)
+
+
+def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where, list[Need]]]:
+    for name in network.protocols:
+        for number, port in enumerate(network.bound(name)):
+            for segment in _segments(subject, name, port):
+                yield ("network", "bind", name, number), list(_bind_needs(subject, name, segment))
+        for number, port in enumerate(network.reached(name)):
+            for segment in _segments(subject, name, port):
+                yield ("network", "connect", name, number), list(subject.reach.connect_needs(name, segment.low))
+    if network.connect.udp:
+        yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
+    for tclass in sorted(_declared_whole(network)):
+        yield ("network",), list(subject.reach.create_needs(tclass))
+    if network.raw:
+        yield ("network", "raw"), [Need("capability", "net_raw", subject.domain, "for raw sockets")]
+
+
+def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[Need]:
+    """What binding every port of a segment takes; its type counts inside the ephemeral range too, which may be
+    narrowed."""
+    yield from subject.reach.bind_needs(protocol, segment.low)
+    tclass = PROTOCOLS[protocol].tclass
+    yield Need(tclass, "name_bind", segment.type, f"the type of {protocol}/{segment}")
+    yield from (
+        Need(tclass, perm, subject.domain, "to serve") for perm in ("listen", "accept") if PROTOCOLS[protocol].accepts
+    )
+
+
+def _segments(subject: Subject, protocol: str, port: Union[Ports, str]) -> list[Segment]:
+    table = subject.verification.ports
+    if isinstance(port, str):
+        return table.of_type(protocol, subject.policy.resolve(port) or port)
+    return list(table.within(protocol, port.low, port.high))
+
+
+def _unmet(subject: Subject, need: Need, where: Where) -> Iterator[Finding]:
+    met = subject.reach.met(need)
+    if met.condition is not True:
+        how = "is not granted" if met.condition is False else "depends on booleans"
+        yield subject.finding(
+            "able",
+            f"{subject.domain} lacks what it declares: {need} {how}",
+            met.rules,
+            conditions.negation(met.condition),
+            where,
+        )
+    source = single_level("system_u", "system_r", subject.domain, "c1", "c2")
+    target = _object(subject, need.target)
+    for constraint in subject.verification.constraints.refusing(source, target, need.tclass, need.perm):
+        yield subject.finding(
+            "able",
+            f"{subject.domain} is refused what it declares by a constraint: {need}",
+            (constraint.text,),
+            where=where,
+        )
+
+
+def _object(subject: Subject, type_name: str) -> Context:
+    """A context of a type: the domain's own, or an object at the lowest level."""
+    categories = ("c1", "c2") if type_name == subject.domain else ()
+    selinux_role = "system_r" if type_name == subject.domain else "object_r"
+    return single_level("system_u", selinux_role, type_name, *categories)
+
+
+def _files_able(subject: Subject) -> Iterator[Finding]:
+    for number, entry in enumerate(subject.role.files):
+        name = subject.role.file_types[entry.access]
+        if name not in subject.policy.types:
+            yield subject.finding("able", f"the policy has no type {name}", where=("files", number))
+            continue
+        needed = [("file", "read"), ("file", "open"), ("dir", "search")]
+        needed += [("file", "write"), ("file", "create"), ("dir", "add_name")] if entry.access == "write" else []
+        for key in needed:
+            if subject.grants.condition(key, subject.policy.bits[name]) is not True:
+                yield subject.finding(
+                    "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
+                )
+
+
+# -- contained
+
+
+def contained(subject: Subject) -> Iterator[Finding]:
+    """No permission that the parent lacks, in any setting of the booleans; typebounds in force."""
+    if subject.policy.bounds.get(subject.domain) != subject.parent:
+        yield subject.finding(
+            "contained",
+            f"{subject.domain} is not bounded by {subject.parent} (typebounds), so the "
+            "kernel would not mask what it has too much",
+            where=("parent",),
+        )
+    parent = subject.verification.parent_grants[subject.parent]
+    for key, bits in sorted(subject.grants.always.items()):
+        yield from _beyond(subject, key, bits & ~parent.always.get(key, 0), True)
+    for guard, grants in sorted(subject.grants.sometimes.items()):
+        for key, bits in sorted(grants.items()):
+            same = parent.sometimes.get(guard, {}).get(key, 0)
+            yield from _beyond(subject, key, bits & ~parent.always.get(key, 0) & ~same, guard.condition)
+    yield from _beyond_xperms(subject)
+
+
+def _counterpart(subject: Subject, number: int) -> int:
+    """The type whose access the parent must have: itself for the domain, the bounding type for a bounded one."""
+    name = subject.policy.type_names[number]
+    if name == subject.domain:
+        return subject.policy.bits[subject.parent]
+    return subject.policy.bits[subject.policy.bounds.get(name, name)]
+
+
+def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> Iterator[Finding]:
+    parent = subject.verification.parent_grants[subject.parent]
+    excess = 0
+    for number in members(bits):
+        bit = 1 << number
+        had = conditions.either(parent.condition(key, bit), parent.condition(key, _counterpart(subject, number)))
+        if not conditions.implies(condition, had):
+            excess |= bit
+    if excess:
+        yield from subject.granted("contained", key, excess, f"has what {subject.parent} lacks", ("parent",))
+
+
+def _beyond_xperms(subject: Subject) -> Iterator[Finding]:
+    """Where the parent's ioctl commands are filtered, the role's must be filtered as tightly."""
+    own = Xperms(subject.policy, subject.domain).filters
+    for (tclass, kind, number), numbers in sorted(subject.verification.parent_xperms[subject.parent].filters.items()):
+        bit = 1 << number
+        target = subject.bit if bit == subject.policy.bits[subject.parent] else bit
+        if not subject.worst.get((tclass, kind), 0) & target:
+            continue
+        name = subject.policy.names(target)[0]
+        mine = own.get((tclass, kind, subject.policy.types[name]))
+        if mine is None or mine - numbers:
+            yield subject.finding(
+                "contained",
+                f"{subject.domain} is not limited to the {kind} commands that "
+                f"{subject.parent} is limited to on {name}:{tclass}",
+                where=("parent",),
+            )
+
+
+# -- complete
+
+
+def complete(subject: Subject) -> Iterator[Finding]:
+    """Every non-network permission of the parent."""
+    parent = subject.verification.parent_grants[subject.parent]
+    for key, bits in sorted(parent.always.items()):
+        yield from _missing(subject, key, bits, subject.grants.always.get(key, 0), True)
+    for guard, grants in sorted(parent.sometimes.items()):
+        for key, bits in sorted(grants.items()):
+            have = subject.grants.always.get(key, 0) | subject.grants.sometimes.get(guard, {}).get(key, 0)
+            yield from _missing(subject, key, bits, have, guard.condition)
+
+
+def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condition) -> Iterator[Finding]:
+    if subject.verification.network.of(key[0], (key[1],)):
+        return
+    parent_bit = subject.policy.bits[subject.parent]
+    wanted = bits & ~parent_bit & ~_apart(subject) | (subject.bit if bits & parent_bit else 0)
+    if key[0] == "process" and key[1] in LEADING:
+        wanted &= subject.bit
+    lacking = 0
+    for number in members(wanted & ~have):
+        if not conditions.implies(condition, subject.grants.condition(key, 1 << number)):
+            lacking |= 1 << number
+    if lacking:
+        names = subject.policy.names(lacking)
+        more = f" and {len(names) - 1} more types" if len(names) > 1 else ""
+        target = names[0] if names[0] != subject.domain else subject.parent
+        yield subject.finding(
+            "complete",
+            f"{subject.domain} lacks what {subject.parent} has: {names[0]}{more}:{key[0]} {key[1]}",
+            subject.verification.access.evidence(subject.parent, target, key),
+            condition,
+            ("parent",),
+        )
+
+
+def _apart(subject: Subject) -> int:
+    """The types that a role has nothing to do with: other roles and their private files."""
+    bits = subject.verification.role_domains & ~subject.bit
+    for private in subject.verification.private_types.values():
+        bits |= private
+    return bits
+
+
+# -- separate
+
+
+def separate(subject: Subject) -> Iterator[Finding]:
+    """MCS constrains it; no other role can act on its processes or private files; nobody may act on it who may not
+    act on the parent."""
+    yield from _constrained_alike(subject)
+    yield from _kept_apart_by_mcs(subject)
+    yield from _acts_on_others(subject)
+    yield from _acted_upon(subject)
+
+
+def _constrained_alike(subject: Subject) -> Iterator[Finding]:
+    """No constraint is easier to meet for the role than for the parent because it names one of them."""
+    parent_bit, seen = subject.policy.bits[subject.parent], set()
+    for constraint in subject.policy.constraints:
+        for operand, names, easier in leaves(constraint.expression):
+            for name in sorted(names) if operand.startswith("t") else ():
+                bits = subject.policy.bits[name]
+                gained, lost = (
+                    bits & subject.bit and not bits & parent_bit,
+                    bits & parent_bit and not bits & subject.bit,
+                )
+                if name not in seen and ((gained and easier) or (lost and not easier)):
+                    seen.add(name)
+                    verb = "is in" if gained else "is not in"
+                    yield subject.finding(
+                        "separate",
+                        f"{subject.domain} {verb} {name}, unlike {subject.parent}, so a constraint binds it less",
+                        (constraint.text,),
+                    )
+
+
+def _contexts(subject: Subject, target: str) -> tuple[Context, Context]:
+    user, selinux_role, categories = ONE
+    target_role = selinux_role if subject.policy.bits[target] & subject.verification.role_domains else "object_r"
+    return (
+        single_level(user, selinux_role, subject.domain, *categories),
+        single_level(TWO[0], target_role, target, *TWO[2]),
+    )
+
+
+def not_kept_apart(subject: Subject, kinds: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Key]]:
+    """What one container of the role may do to another with other categories: the target's type, and the permission.
+    A rule allows it and no constraint refuses it."""
+    files = [subject.parent_file_type, *(n for n in subject.role.file_types.values() if n in subject.policy.types)]
+    for tclass, perms in kinds.items():
+        for target in files if tclass in FILE_CLASSES else [subject.domain]:
+            for perm in perms:
+                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[
+                    target
+                ] and not subject.verification.constraints.refusing(*_contexts(subject, target), tclass, perm):
+                    yield target, (tclass, perm)
+
+
+def _kept_apart_by_mcs(subject: Subject) -> Iterator[Finding]:
+    """Between two sets of categories, what the domain may do by type is refused by a constraint."""
+    for target, key in not_kept_apart(subject, KEPT_APART):
+        yield subject.finding(
+            "separate",
+            f"MCS does not keep two containers of {subject.domain} apart: "
+            f"{target}:{key[0]} {key[1]} is refused by no constraint",
+            subject.verification.access.evidence(subject.domain, target, key),
+        )
+
+
+def _acts_on_others(subject: Subject) -> Iterator[Finding]:
+    """The domain has no permission on another role, its private files or the parent's processes."""
+    others = _apart(subject) & ~subject.verification.private_types[subject.role.name]
+    others |= subject.policy.bits[subject.parent]
+    for key, bits in sorted(subject.worst.items()):
+        if bits & others:
+            yield from subject.granted("separate", key, bits & others, "can act on another container's", ("name",))
+
+
+def _acted_upon(subject: Subject) -> Iterator[Finding]:
+    """Whoever may act on the domain may act on the parent; whoever may act on its files may act on the parent's."""
+    pairs = [(subject.domain, subject.parent)]
+    pairs += [
+        (name, subject.parent_file_type) for name in subject.role.file_types.values() if name in subject.policy.types
+    ]
+    for target, counterpart in pairs:
+        mine = subject.verification.access.incoming(target).worst()
+        theirs = subject.verification.access.incoming(counterpart).worst()
+        for key, sources in sorted(mine.items()):
+            excess = sources & ~theirs.get(key, 0) & ~subject.bit
+            if excess:
+                source = subject.policy.names(excess)[0]
+                yield subject.finding(
+                    "separate",
+                    f"{source} can act on {target} and not on {counterpart}: {target}:{key[0]} {key[1]}",
+                    subject.verification.access.evidence(source, target, key),
+                )
+
+
+# -- enterable
+
+
+def enterable(subject: Subject) -> Iterator[Finding]:
+    """Every runtime that can start the parent can start it."""
+    mine = subject.verification.access.incoming(subject.domain)
+    theirs = subject.verification.parent_incoming[subject.parent]
+    containers = subject.policy.bits[subject.parent] | subject.verification.role_domains
+    runtimes = theirs.worst().get(("process", "transition"), 0) & ~containers
+    for key in sorted(theirs.worst()):
+        if key[0] not in ("process", "fd"):
+            continue
+        for number in members(theirs.worst()[key] & runtimes):
+            wanted, have = theirs.condition(key, 1 << number), mine.condition(key, 1 << number)
+            if not conditions.implies(wanted, have):
+                runtime = subject.policy.type_names[number]
+                yield subject.finding(
+                    "enterable",
+                    f"{runtime} may {key[1]} {subject.parent}:{key[0]} and not {subject.domain}:{key[0]}",
+                    subject.verification.access.evidence(runtime, subject.parent, key),
+                    where=("parent",),
+                )
+    for runtime in subject.policy.names(runtimes):
+        yield from _refused_entry(subject, runtime)
+    yield from _entered_alike(subject)
+
+
+def refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
+    """The SELinux users and roles under which a constraint lets a runtime start the parent and not the role, with the
+    constraint."""
+    check = subject.verification.constraints.refusing
+    mine, theirs = (single_level("system_u", "system_r", name, "c1", "c2") for name in (subject.domain, subject.parent))
+    for user, selinux_role in (
+        ("system_u", "system_r"),
+        ("system_u", "other_r"),
+        ("other_u", "system_r"),
+        ("other_u", "other_r"),
+    ):
+        source = single_level(user, selinux_role, runtime)
+        for constraint in check(source, mine, "process", "transition"):
+            if constraint not in check(source, theirs, "process", "transition"):
+                yield user, selinux_role, constraint.text
+
+
+def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
+    """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
+    attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
+    for user, selinux_role, text in refused_identities(subject, runtime):
+        if subject.verification.exact or (user, selinux_role) == ("system_u", "system_r"):
+            yield subject.finding(
+                "enterable",
+                f"a constraint lets {runtime} start {subject.parent} and not {subject.domain}",
+                (text,),
+                where=("parent",),
+            )
+            return
+
+
+def _entered_alike(subject: Subject) -> Iterator[Finding]:
+    key = ("file", "entrypoint")
+    if not subject.worst.get(key, 0):
+        yield subject.finding(
+            "enterable", f"{subject.domain} has no entrypoint: no program can be started in it", where=("parent",)
+        )
+    for name, bits in sorted(subject.policy.roles.items()):
+        if bits & subject.policy.bits[subject.parent] and not bits & subject.bit:
+            yield subject.finding(
+                "enterable",
+                f"the SELinux role {name} may have {subject.parent} and not {subject.domain}",
+                where=("parent",),
+            )
+
+
+# -- closed
+
+
+def closed(subject: Subject) -> Iterator[Finding]:
+    """No transition, dyntransition or permissive statement leads to more network."""
+    if subject.domain in subject.policy.permissive:
+        yield subject.finding("closed", f"{subject.domain} is permissive: nothing is refused to it")
+    seen = {subject.domain}
+    paths: list[tuple[str, ...]] = [(subject.domain,)]
+    while paths:
+        path = paths.pop(0)
+        for target, key in _led_to(subject, path[-1]):
+            if target in seen:
+                continue
+            seen.add(target)
+            paths.append((*path, target))
+            yield from _more_network(subject, (*path, target), key)
+
+
+def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:
+    worst = subject.verification.access.outgoing(source).worst()
+    for perm in sorted(LEADING):
+        key = ("process", perm)
+        for target in subject.policy.names(worst.get(key, 0)):
+            yield target, key
+
+
+def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator[Finding]:
+    target = path[-1]
+    there = subject.verification.access.outgoing(target).worst()
+    mapped = subject.policy.bits[target]
+    for other, bits in sorted(there.items()):
+        if not subject.verification.network.of(other[0], (other[1],)):
+            continue
+        seen_as_own = bits & ~mapped | (subject.bit if bits & mapped else 0)
+        if seen_as_own & ~subject.worst.get(other, 0) or target in subject.policy.permissive:
+            yield subject.finding(
+                "closed",
+                f"{' -> '.join(path)}: {key[1]} leads to more network ({other[0]} {other[1]})",
+                subject.verification.access.evidence(path[-2], target, key),
+            )
+            return
+
+
+# -- known
+
+
+def known(subject: Subject) -> Iterator[Finding]:
+    """No socket class is decided by handle_unknown."""
+    if subject.policy.handle_unknown != "allow":
+        return
+    for tclass in sorted(KERNEL_SOCKET_CLASSES - set(subject.policy.classes)):
+        yield subject.finding(
+            "known",
+            f"the policy does not define the class {tclass}, so handle_unknown="
+            f"{subject.policy.handle_unknown} decides it for {subject.domain}",
+        )
+
+
+CLAIMS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
+    check.__name__: check for check in (network, able, contained, complete, separate, enterable, closed, known)
+}

@@ -1,0 +1,92 @@
+"""The command line: finds a command, runs it, and tells errors to a person."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Optional, cast
+
+import click
+
+from labelgen import __version__
+from labelgen.errors import LabelgenError, MachineError
+
+# command -> what it does. Each lives in labelgen/commands/ and is imported only when it is called.
+COMMANDS = {
+    "build": "Make policy modules of role files and verify them.",
+    "verify": "Check roles again, against a base or an installed policy.",
+    "can": "Say whether a role can bind, connect, create or send, and why.",
+    "show": "Print what a role may do, or how the shared module came about.",
+    "init": "Write a commented role file.",
+    "schema": "Print the JSON Schema of role files, for editors.",
+}
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"labelgen.commands.{cmd_name}")
+        return cast(click.Command, module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            import difflib  # noqa: PLC0415 - only a mistyped command pays for it
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command '{args[0]}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="labelgen")
+def root() -> None:
+    """SELinux domains for containers, one for each job, verified on the linked policy.
+
+    Exit status: 0 holds or yes, 1 a claim fails or the answer is no, 2 the input is wrong, 3 the machine lacks
+    something.
+    """
+
+
+def _tell(error: LabelgenError) -> None:
+    for number, line in enumerate(error.lines()):
+        prefix = click.style("error: ", fg="red", bold=True) if number == 0 else ""
+        click.echo(prefix + line, err=True)
+
+
+def main() -> None:
+    """Run the command line; every error that is a person's to mend is told without a traceback."""
+    try:
+        sys.exit(root.main(standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except LabelgenError as error:
+        _tell(error)
+        sys.exit(error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; nothing was changed", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _tell(MachineError(f"{place}{error.strerror or error}"))
+        sys.exit(MachineError.exit_status)

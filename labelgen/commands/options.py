@@ -1,0 +1,71 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+import click
+
+from labelgen.render import packaged
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+ROLES = Path("roles")
+OUTPUT = Path("build")
+
+
+def default_roles() -> Path:
+    """The folder `roles` here, or the roles that come with labelgen."""
+    return ROLES if ROLES.is_dir() else packaged("roles")
+
+
+def roles(command: Command) -> Command:
+    """--roles"""
+    return click.option(
+        "--roles",
+        "roles",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="The folder of role files. Default: roles/ here, else those that come with labelgen.",
+    )(command)
+
+
+def base(command: Command) -> Command:
+    """--base"""
+    return click.option(
+        "--base",
+        "base",
+        default=None,
+        metavar="BASE",
+        help="The policy to build for: host, reference, a binary policy, a folder of modules or a policy "
+        "store. Default: the host's if it has containers, else reference.",
+    )(command)
+
+
+def templates(command: Command) -> Command:
+    """--templates"""
+    return click.option(
+        "--templates",
+        "templates",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="The folder of templates. Default: those that come with labelgen.",
+    )(command)
+
+
+def build_folder(command: Command) -> Command:
+    """--build"""
+    return click.option(
+        "--build",
+        "build_folder",
+        type=click.Path(path_type=Path),
+        default=OUTPUT,
+        show_default=True,
+        help="The built tree to ask.",
+    )(command)
+
+
+def as_json(command: Command) -> Command:
+    """--json"""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

@@ -1,0 +1,33 @@
+"""labelgen show"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from labelgen import build, printing
+from labelgen.commands import options
+from labelgen.modules import SHARED_MODULE
+from labelgen.role import DEFAULT_PARENT
+
+
+@click.command("show")
+@click.argument("what", metavar="ROLE|lxc_base")
+@options.build_folder
+@options.base
+@click.option("--parent", "parent", default=DEFAULT_PARENT, show_default=True, help="For lxc_base: the parent type.")
+@options.as_json
+def command(what: str, build_folder: Path, base: Optional[str], parent: str, as_json: bool) -> int:
+    """Print what a built role may do on the network; or, for lxc_base, what became of each rule of the parent."""
+    if what == SHARED_MODULE:
+        known, notice = build.describe_base(base, parent, printing.progress)
+        printing.show_base(known, notice, as_json)
+        return 0
+    shown = build.load_verdict(build_folder, what)
+    if as_json:
+        printing.echo_json(shown)
+    else:
+        printing.show_role(shown)
+    return 0

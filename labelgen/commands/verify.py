@@ -1,0 +1,48 @@
+"""labelgen verify"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from labelgen import build, printing
+from labelgen.commands import options
+from labelgen.render import packaged
+
+
+@click.command("verify")
+@click.argument("names", nargs=-1, metavar="[ROLE]...")
+@options.base
+@options.roles
+@options.templates
+@click.option(
+    "--policy",
+    "policy",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A binary policy in which the roles are installed already; nothing is built.",
+)
+@options.as_json
+def command(
+    names: tuple[str, ...],
+    base: Optional[str],
+    roles: Optional[Path],
+    templates: Optional[Path],
+    policy: Optional[Path],
+    as_json: bool,
+) -> int:
+    """Check the claims of roles again, and build nothing.
+
+    Against a base (as `build` would), or with --policy against a policy in which the roles are installed.
+    """
+    if policy is not None and base is not None:
+        raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
+    inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
+    result, notice = build.verify(inputs, policy, printing.progress)
+    if as_json:
+        printing.echo_json(result.to_json())
+    else:
+        printing.verdict(result, notice)
+    return 0 if result.holds else 1

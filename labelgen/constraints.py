@@ -1,0 +1,133 @@
+"""Constraints: whether an access that a rule allows is allowed between two contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+from labelgen.policy import Constraint, Policy
+
+
+@dataclass(frozen=True)
+class Level:
+    """A sensitivity (by its place in the policy's order) and a set of categories."""
+
+    sensitivity: int
+    categories: frozenset[str]
+
+    def dominates(self, other: Level) -> bool:
+        """ebitmap_contains and the order of sensitivities (mls_level_dom, mls_types.h)."""
+        return self.sensitivity >= other.sensitivity and self.categories >= other.categories
+
+
+@dataclass(frozen=True)
+class Context:
+    """A context, as constraints see one."""
+
+    user: str
+    role: str
+    type: str
+    low: Level
+    high: Level
+
+
+def single_level(user: str, role: str, type_name: str, *categories: str) -> Context:
+    """A context at the lowest sensitivity with these categories, as container runtimes give them."""
+    level = Level(0, frozenset(categories))
+    return Context(user, role, type_name, level, level)
+
+
+def _spans(expression: tuple[object, ...]) -> list[int]:
+    """For each place of a postfix expression, where the operand or term that ends there starts."""
+    starts: list[int] = []
+    stack: list[int] = []
+    for place, part in enumerate(expression):
+        if part != "not":
+            two = part in ("and", "or") or (isinstance(part, str) and part in _RELATIONS)
+            stack = [*stack[:-2], stack[-2]] if two else [*stack, place]
+        starts.append(stack[-1])
+    return starts
+
+
+def leaves(expression: tuple[object, ...]) -> list[tuple[str, frozenset[str], bool]]:
+    """The comparisons with a set of names in a constraint: operand, names, and whether being one of the names can only
+    make the constraint easier to meet (else only harder)."""
+    starts = _spans(expression)
+    negations = [(starts[place], place) for place, part in enumerate(expression) if part == "not"]
+    found = []
+    for place, part in enumerate(expression):
+        if isinstance(part, frozenset):
+            negated = sum(start <= place <= end for start, end in negations)
+            equal = expression[place + 1] == "=="
+            found.append((str(expression[place - 1]), part, equal == (negated % 2 == 0)))
+    return found
+
+
+_RELATIONS: dict[str, Callable[[Level, Level], bool]] = {
+    "==": lambda one, two: one == two,
+    "!=": lambda one, two: one != two,
+    "dom": lambda one, two: one.dominates(two),
+    "domby": lambda one, two: two.dominates(one),
+    "incomp": lambda one, two: not one.dominates(two) and not two.dominates(one),
+}
+
+
+class Constraints:
+    """The constraints of one policy, by class and permission."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.by_class: dict[str, list[Constraint]] = {}
+        for constraint in policy.constraints:
+            if not constraint.kind.endswith("validatetrans"):
+                self.by_class.setdefault(constraint.tclass, []).append(constraint)
+
+    def refusing(self, source: Context, target: Context, tclass: str, perm: str) -> list[Constraint]:
+        """The constraints that refuse an access between two contexts (constraint_expr_eval, ss/services.c)."""
+        return [
+            constraint
+            for constraint in self.by_class.get(tclass, ())
+            if perm in constraint.perms and not self.holds(constraint, source, target)
+        ]
+
+    def holds(self, constraint: Constraint, source: Context, target: Context) -> bool:
+        """Whether a constraint is met. Raises ValueError for an expression of a kind that is not known."""
+        stack: list[object] = []
+        for part in constraint.expression:
+            if part == "not":
+                stack.append(not stack.pop())
+            elif part in ("and", "or"):
+                two, one = bool(stack.pop()), bool(stack.pop())
+                stack.append(one and two if part == "and" else one or two)
+            elif isinstance(part, str) and part in _RELATIONS:
+                two_, one_ = stack.pop(), stack.pop()
+                stack.append(self._compare(part, one_, two_, source, target))
+            else:
+                stack.append(part)
+        (result,) = stack
+        return bool(result)
+
+    def _compare(self, relation: str, one: object, two: object, source: Context, target: Context) -> bool:
+        left = self._value(one, source, target)
+        if isinstance(two, frozenset):
+            inside = self._is_one_of(str(one), str(left), two)
+            return inside if relation == "==" else not inside
+        right = self._value(two, source, target)
+        if isinstance(left, Level) and isinstance(right, Level):
+            return _RELATIONS[relation](left, right)
+        if relation not in ("==", "!="):
+            # Roles may be compared by dominance, which current policies no longer define.
+            raise ValueError(f"a constraint compares {one} and {two} with {relation}")
+        return (left == right) == (relation == "==")
+
+    @staticmethod
+    def _value(operand: object, source: Context, target: Context) -> object:
+        context = source if str(operand).endswith("1") else target
+        values = {"u": context.user, "r": context.role, "t": context.type, "l": context.low, "h": context.high}
+        return values[str(operand)[0]]
+
+    def _is_one_of(self, operand: str, value: str, names: frozenset[str]) -> bool:
+        if not operand.startswith("t"):
+            return value in names
+        bit = self.policy.bits[value]
+        return any(self.policy.bits[name] & bit for name in names)

@@ -1,0 +1,182 @@
+"""Results for people: aligned, coloured on a terminal, plain when piped. click takes the colours out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labelgen.build import Built
+from labelgen.claims import Finding
+from labelgen.conditions import smallest_setting
+from labelgen.derivation import REASONS
+from labelgen.facts import Facts
+from labelgen.reach import Answer, Met
+from labelgen.verdict import RoleVerdict, Verdict
+
+LABEL = 13
+
+
+def echo_json(data: Any) -> None:
+    """Print a result for programs."""
+    click.echo(json.dumps(data, indent=1, ensure_ascii=False))
+
+
+def progress(message: str) -> None:
+    """Tell a person at a terminal what takes time."""
+    if sys.stderr.isatty():
+        click.secho(f"... {message}", err=True, dim=True)
+
+
+def table(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in columns as wide as they need."""
+    shown = [list(row) for row in rows]
+    widths = [max(len(click.unstyle(row[n])) for row in shown) for n in range(len(shown[0]))] if shown else []
+    for row in shown:
+        cells = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(row, widths)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _line(label: str, text: str, **style: Any) -> None:
+    width = min(shutil.get_terminal_size((100, 25)).columns, 120)
+    first = f"  {label:<{LABEL}}"
+    for number, part in enumerate(_wrap(text, width - len(first))):
+        lead = click.style(first, **style) if number == 0 else " " * len(first)
+        click.echo(lead + part)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def verdict(result: Verdict, notice: str) -> None:
+    """Print the verdict on every role: claims, reach, neighbours, limits."""
+    if notice:
+        click.echo(notice)
+    for role in result.roles:
+        click.echo()
+        _role(role)
+    click.echo()
+    _limits({role.role: role.limits for role in result.roles})
+
+
+def _role(role: RoleVerdict) -> None:
+    state = click.style("every claim holds", fg="green") if role.holds else click.style("FAILS", fg="red", bold=True)
+    click.echo(f"{click.style(role.role, bold=True)}  {role.domain}  {state}")
+    _line("", role.summary)
+    _line("holds", " ".join(claim for claim, holds in role.claims().items() if holds))
+    for finding in role.findings:
+        _finding(finding)
+    reach(role.reach.summary())
+    for neighbour in role.neighbours:
+        _line(
+            "neighbours",
+            f"{neighbour.action} {neighbour.protocol} {neighbour.ports} ({neighbour.type} is the type of "
+            "a declared port, and of these)",
+            fg="yellow",
+        )
+
+
+def _limits(limits: Mapping[str, Iterable[str]]) -> None:
+    """Print what SELinux does not check, each limit once with the roles it concerns."""
+    concerned: dict[str, list[str]] = defaultdict(list)
+    for role, texts in limits.items():
+        for text in texts:
+            concerned[text].append(role)
+    click.secho("What SELinux does not check, or this base leaves open:", bold=True)
+    for text, roles in concerned.items():
+        _line(", ".join(roles) if len(roles) < len(limits) or len(limits) == 1 else "every role", text)
+
+
+def reach(summary: dict[str, Any]) -> None:
+    """Print what a domain can do on the network."""
+    _line("sockets", ", ".join(name.replace("_socket", "") for name in summary["sockets"]) or "none")
+    for action in ("bind", "connect"):
+        parts = [f"{protocol} {ports}" for protocol, ports in summary[action].items()]
+        if action == "connect" and summary["send_udp_anywhere"]:
+            parts.append("udp any")
+        _line(action, "; ".join(parts) or "nothing")
+    if summary["capabilities"]:
+        _line("capabilities", ", ".join(summary["capabilities"]))
+
+
+def _finding(finding: Finding) -> None:
+    _line(f"{finding.claim}", finding.message, fg="red", bold=True)
+    for rule in finding.rules:
+        _line("  rule", rule)
+    if finding.booleans:
+        _line("  booleans", ", ".join(f"{name}={'on' if on else 'off'}" for name, on in finding.booleans))
+    if finding.line:
+        _line("  role file", finding.line)
+
+
+def answer(result: Answer) -> None:
+    """Print the answer to one question with what it rests on."""
+    word = click.style("yes", fg="green") if result.yes else click.style("no", fg="red")
+    click.echo(f"{word}: {result.domain} {'can' if result.yes else 'cannot'} {result.question}")
+    setting = smallest_setting(result.condition)
+    if setting:
+        _line("only if", ", ".join(f"{name}={'on' if on else 'off'}" for name, on in setting.items()))
+    for met in result.met:
+        _met(met)
+    for note in result.notes:
+        _line("note", note)
+
+
+def _met(met: Met) -> None:
+    if met.condition is False:
+        _line("missing", str(met.need), fg="red")
+    for rule in met.rules:
+        _line("rule", rule)
+
+
+def closing(built: Built, output: Path) -> None:
+    """Print what was put where, or why nothing was."""
+    click.echo()
+    if built.verdict.holds:
+        click.echo(f"{output}/: {len(built.verdict.roles)} roles and the shared module, for the base {built.base.name}")
+    else:
+        click.echo(f"nothing was put in {output}/: a claim does not hold", err=True)
+
+
+def show_role(shown: dict[str, Any]) -> None:
+    """Print the kept verdict on one role."""
+    click.echo(f"{click.style(shown['role'], bold=True)}  {shown['domain']}")
+    _line("", shown["summary"])
+    reach(shown["reach"])
+    for item in shown["neighbours"]:
+        _line("neighbours", f"{item['action']} {item['protocol']} {item['ports']} ({item['type']})", fg="yellow")
+    _limits({shown["role"]: shown["limits"]})
+
+
+def show_base(facts: Facts, notice: str, as_json: bool) -> None:
+    """Print how the shared module came about: what became of the base's rules about the parent, and why."""
+    derivation = facts.derivation
+    rows = [(str(number), REASONS[reason]) for reason, number in sorted(derivation.counts.items()) if number]
+    if as_json:
+        echo_json(
+            {
+                "parent": derivation.parent,
+                "file_type": derivation.file_type,
+                "joined": derivation.joined,
+                "file_joined": derivation.file_joined,
+                "selinux_roles": derivation.selinux_roles,
+                "statements": len(derivation.rules),
+                "rules": {reason: number for number, reason in rows},
+            }
+        )
+        return
+    click.echo(f"{notice}; parent: {derivation.parent}; its files: {derivation.file_type}")
+    click.echo(f"a role joins: {', '.join(derivation.joined) or 'no attribute of the base'}")
+    click.echo(f"SELinux roles: {', '.join(derivation.selinux_roles)}")
+    click.echo(
+        f"{sum(int(number) for number, _ in rows)} rules of the base, {len(derivation.rules)} statements in lxc_base:"
+    )
+    table(rows)

@@ -1,0 +1,332 @@
+"""Reach: what a domain can do on the network, with the rules behind it.
+
+It is made of the linked policy once and kept with the build, so that a question costs no second look at the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from labelgen import conditions
+from labelgen.conditions import Condition
+from labelgen.network import (
+    CAPABILITY_CLASSES,
+    EPHEMERAL_PORTS,
+    PRIVILEGED_PORTS_BELOW,
+    PROTOCOLS,
+    UNIX_SOCKETS,
+    NetworkModel,
+)
+from labelgen.policy import Guard, Policy, Rule
+from labelgen.ports import PortTable, Segment, as_text
+
+
+@dataclass(frozen=True)
+class Need:
+    """One permission that an action takes, and why."""
+
+    tclass: str
+    perm: str
+    target: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.target}:{self.tclass} {self.perm} ({self.why})"
+
+
+@dataclass(frozen=True)
+class NetworkRule:
+    """A rule that grants network permissions: `targets` are types, for port types and nodes expanded."""
+
+    tclass: str
+    perms: frozenset[str]
+    targets: frozenset[str]
+    text: str
+    guard: Optional[Guard]
+
+    @property
+    def condition(self) -> Condition:
+        """When it is in force."""
+        return True if self.guard is None else self.guard.condition
+
+
+@dataclass(frozen=True)
+class Met:
+    """A need, when it is met, and the rules that meet it."""
+
+    need: Need
+    condition: Condition
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one question: when it can, what each need rests on, and what SELinux does not check."""
+
+    domain: str
+    question: str
+    met: tuple[Met, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def condition(self) -> Condition:
+        """When every need is met."""
+        result: Condition = True
+        for met in self.met:
+            result = conditions.both(result, met.condition)
+        return result
+
+    @property
+    def yes(self) -> bool:
+        """Whether it can in at least one setting of the booleans: a denial must hold in all."""
+        return self.condition is not False
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer for programs."""
+        setting = conditions.smallest_setting(self.condition)
+        return {
+            "domain": self.domain,
+            "question": self.question,
+            "answer": self.yes,
+            "booleans": setting or {},
+            "needs": [
+                {
+                    "class": met.need.tclass,
+                    "permission": met.need.perm,
+                    "target": met.need.target,
+                    "granted": met.condition is not False,
+                    "rules": list(met.rules),
+                }
+                for met in self.met
+            ],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class Reach:
+    """What one domain can do on the network."""
+
+    domain: str
+    node: str
+    rules: tuple[NetworkRule, ...]
+    ports: PortTable
+    _met: dict[Need, Met] = field(default_factory=dict, repr=False)
+
+    def met(self, need: Need) -> Met:
+        """When a need is met, and by which rules."""
+        if need not in self._met:
+            found = [
+                rule
+                for rule in self.rules
+                if rule.tclass == need.tclass and need.perm in rule.perms and need.target in rule.targets
+            ]
+            self._met[need] = Met(
+                need, conditions.any_of(rule.condition for rule in found), tuple(rule.text for rule in found)
+            )
+        return self._met[need]
+
+    def condition(self, needs: Iterable[Need]) -> Condition:
+        """When all needs are met."""
+        return Answer(self.domain, "", tuple(map(self.met, needs))).condition
+
+    # -- what actions need
+
+    def create_needs(self, tclass: str) -> Iterator[Need]:
+        """What opening a socket takes (selinux_socket_create)."""
+        yield Need(tclass, "create", self.domain, "to open the socket")
+
+    def bind_needs(self, protocol: str, port: int) -> Iterator[Need]:
+        """What binding a port takes (selinux_socket_bind)."""
+        tclass = PROTOCOLS[protocol].tclass
+        yield from self.create_needs(tclass)
+        yield Need(tclass, "bind", self.domain, "to bind it")
+        yield Need(tclass, "node_bind", self.node, "to bind an address")
+        if not EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]:
+            yield Need(tclass, "name_bind", self.port_type(protocol, port), f"the type of {protocol}/{port}")
+        if port < PRIVILEGED_PORTS_BELOW:
+            yield Need("capability", "net_bind_service", self.domain, f"for ports below {PRIVILEGED_PORTS_BELOW}")
+
+    def connect_needs(self, protocol: str, port: int) -> Iterator[Need]:
+        """What connecting takes (selinux_socket_connect_helper)."""
+        tclass = PROTOCOLS[protocol].tclass
+        yield from self.create_needs(tclass)
+        yield Need(tclass, "connect", self.domain, "to connect it")
+        if PROTOCOLS[protocol].connect_is_checked_by_port:
+            yield Need(tclass, "name_connect", self.port_type(protocol, port), f"the type of {protocol}/{port}")
+
+    def send_needs(self, protocol: str) -> Iterator[Need]:
+        """What sending on a fresh socket takes (selinux_socket_sendmsg)."""
+        tclass = PROTOCOLS[protocol].tclass
+        yield from self.create_needs(tclass)
+        yield Need(tclass, "write", self.domain, "to send on it")
+
+    def port_type(self, protocol: str, port: int) -> str:
+        """The type of a port."""
+        return next(self.ports.within(protocol, port, port)).type
+
+    # -- questions
+
+    def can_bind(self, protocol: str, port: int) -> Answer:
+        """Whether the domain can bind a port."""
+        notes = (
+            [
+                f"name_bind is not checked inside the ephemeral range ({EPHEMERAL_PORTS[0]}-{EPHEMERAL_PORTS[1]}, "
+                "net.ipv4.ip_local_port_range)"
+            ]
+            if EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]
+            else []
+        )
+        return self._answer(f"bind {protocol}/{port}", self.bind_needs(protocol, port), notes)
+
+    def can_connect(self, protocol: str, port: int) -> Answer:
+        """Whether the domain can connect to a port."""
+        notes = []
+        if not PROTOCOLS[protocol].connect_is_checked_by_port:
+            notes.append(
+                f"SELinux does not check {protocol} destinations by port; a domain that may write to a "
+                f"{protocol} socket can send to any"
+            )
+        elif self.condition(self.send_needs(protocol)) is not False and protocol == "tcp":
+            notes.append("TCP Fast Open goes round name_connect on some kernels; net.ipv4.tcp_fastopen=0 closes it")
+        return self._answer(f"connect {protocol}/{port}", self.connect_needs(protocol, port), notes)
+
+    def can_create(self, tclass: str) -> Answer:
+        """Whether the domain can open a socket of a class."""
+        return self._answer(f"create {tclass}", self.create_needs(tclass), ())
+
+    def can_send(self, protocol: str, port: int) -> Answer:
+        """Whether the domain can send a datagram to a port (for tcp: with TCP Fast Open)."""
+        notes = (
+            [f"{protocol} destinations are not checked by port"]
+            if protocol == "udp"
+            else ["this is TCP Fast Open; net.ipv4.tcp_fastopen=0 closes it"]
+            if protocol == "tcp"
+            else []
+        )
+        return self._answer(f"send {protocol}/{port}", self.send_needs(protocol), notes)
+
+    def _answer(self, question: str, needs: Iterable[Need], notes: Iterable[str]) -> Answer:
+        return Answer(self.domain, question, tuple(map(self.met, needs)), tuple(notes))
+
+    # -- summaries, at the booleans' worst
+
+    def sockets(self) -> list[str]:
+        """The classes of socket it can open."""
+        return sorted({rule.tclass for rule in self.rules if "create" in rule.perms and self.domain in rule.targets})
+
+    def capabilities(self) -> list[str]:
+        """Its network capabilities."""
+        return sorted({perm for rule in self.rules if rule.tclass in CAPABILITY_CLASSES for perm in rule.perms})
+
+    def bindable(self, protocol: str) -> list[Segment]:
+        """The segments of ports whose type lets it bind them; the ephemeral range aside, which is nobody's."""
+        return self._segments(protocol, "name_bind", ("create", "bind"))
+
+    def connectable(self, protocol: str) -> list[Segment]:
+        """The segments of ports it can connect to by their type."""
+        if not PROTOCOLS[protocol].connect_is_checked_by_port:
+            return []
+        return self._segments(protocol, "name_connect", ("create", "connect"))
+
+    def _segments(self, protocol: str, perm: str, own: tuple[str, ...]) -> list[Segment]:
+        tclass = PROTOCOLS[protocol].tclass
+        if any(self.met(Need(tclass, name, self.domain, "")).condition is False for name in own):
+            return []
+        types = {
+            target for rule in self.rules if rule.tclass == tclass and perm in rule.perms for target in rule.targets
+        }
+        return [segment for segment in self.ports.segments[protocol] if segment.type in types]
+
+    def summary(self) -> dict[str, Any]:
+        """The reach for people and programs: sockets, capabilities, ports by protocol."""
+        return {
+            "domain": self.domain,
+            "sockets": self.sockets(),
+            "capabilities": self.capabilities(),
+            "bind": {
+                name: as_text((s.low, s.high) for s in self.bindable(name)) for name in PROTOCOLS if self.bindable(name)
+            },
+            "connect": {
+                name: as_text((s.low, s.high) for s in self.connectable(name))
+                for name in PROTOCOLS
+                if self.connectable(name)
+            },
+            "send_udp_anywhere": self.condition(self.send_needs("udp")) is not False,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the ports, which all domains share."""
+        return {
+            "domain": self.domain,
+            "node": self.node,
+            "rules": [
+                [
+                    rule.tclass,
+                    sorted(rule.perms),
+                    sorted(rule.targets),
+                    rule.text,
+                    None if rule.guard is None else [list(rule.guard.postfix), rule.guard.branch],
+                ]
+                for rule in self.rules
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, ports: PortTable) -> Reach:
+        """The reach kept by `to_json`."""
+        return cls(
+            data["domain"],
+            data["node"],
+            tuple(
+                NetworkRule(
+                    tclass,
+                    frozenset(perms),
+                    frozenset(targets),
+                    text,
+                    Guard(tuple(guard[0]), guard[1]) if guard else None,
+                )
+                for tclass, perms, targets, text, guard in data["rules"]
+            ),
+            ports,
+        )
+
+
+class Reacher:
+    """Makes the Reach of domains of one policy."""
+
+    def __init__(self, policy: Policy, ports: PortTable) -> None:
+        self.policy = policy
+        self.ports = ports
+        self.network = NetworkModel(policy.socket_classes)
+        self.node = policy.initial_sids["node"]
+
+    def of(self, domain: str) -> Reach:
+        """What a domain can do on the network, and its unix sockets."""
+        return Reach(domain, self.node, tuple(self._rules(domain)), self.ports)
+
+    def _rules(self, domain: str) -> Iterator[NetworkRule]:
+        for rule in self.policy.rules_from(domain):
+            if rule.kind != "allow":
+                continue
+            perms = self.network.of(rule.tclass, rule.perms)
+            if rule.tclass in UNIX_SOCKETS and "create" in rule.perms:
+                perms = frozenset({"create"})
+            if perms:
+                yield NetworkRule(
+                    rule.tclass, perms, frozenset(self._targets(rule)), f"{rule}{self._path(rule, domain)}", rule.guard
+                )
+
+    def _targets(self, rule: Rule) -> list[str]:
+        return self.policy.names(self.policy.bits[rule.target])
+
+    @staticmethod
+    def _path(rule: Rule, domain: str) -> str:
+        return "" if rule.source == domain else f" ({domain} is in {rule.source})"
+
+
+def port_table(policy: Policy) -> PortTable:
+    """The type of every port in a policy."""
+    return PortTable.of(policy.portcons, policy.initial_sids["port"], policy.initial_contexts["port"])

@@ -1,0 +1,241 @@
+"""The verdict: per role which claims hold, what else a port type brings, and what SELinux does not check."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Union
+
+from labelgen.access import Key
+from labelgen.claims import (
+    CLAIMS,
+    LEFT_TO_THE_BASE,
+    Finding,
+    Subject,
+    Verification,
+    not_kept_apart,
+    refused_identities,
+)
+from labelgen.network import EPHEMERAL_PORTS, PROTOCOLS
+from labelgen.ports import Segment, as_text
+from labelgen.reach import Reach
+from labelgen.role import Network, Ports
+
+MOST_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Ports granted because they share a type with a declared one."""
+
+    action: str
+    protocol: str
+    ports: str
+    type: str
+
+
+@dataclass(frozen=True)
+class RoleVerdict:
+    """The verdict on one role."""
+
+    role: str
+    domain: str
+    summary: str
+    findings: tuple[Finding, ...]
+    neighbours: tuple[Neighbour, ...]
+    limits: tuple[str, ...]
+    reach: Reach
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim holds."""
+        return not self.findings
+
+    def claims(self) -> dict[str, bool]:
+        """claim -> whether it holds."""
+        failed = {finding.claim for finding in self.findings}
+        return {claim: claim not in failed for claim in CLAIMS}
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict for programs."""
+        return {
+            "role": self.role,
+            "domain": self.domain,
+            "summary": self.summary,
+            "holds": self.holds,
+            "claims": self.claims(),
+            "findings": [_finding_json(finding) for finding in self.findings],
+            "neighbours": [asdict(neighbour) for neighbour in self.neighbours],
+            "limits": list(self.limits),
+            "reach": self.reach.summary(),
+        }
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding), "rules": list(finding.rules), "booleans": dict(finding.booleans)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on all roles."""
+
+    exact: bool
+    roles: tuple[RoleVerdict, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim of every role holds."""
+        return all(role.holds for role in self.roles)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict for programs."""
+        return {"holds": self.holds, "exact": self.exact, "roles": [role.to_json() for role in self.roles]}
+
+
+def verdict(verification: Verification) -> Verdict:
+    """Check every claim of every role."""
+    return Verdict(verification.exact, tuple(_role_verdict(subject) for subject in verification.subjects))
+
+
+def _role_verdict(subject: Subject) -> RoleVerdict:
+    findings = tuple(dict.fromkeys(finding for check in CLAIMS.values() for finding in check(subject)))
+    return RoleVerdict(
+        subject.role.name,
+        subject.domain,
+        subject.role.summary,
+        findings,
+        tuple(neighbours(subject)),
+        tuple(limits(subject)),
+        subject.reach,
+    )
+
+
+# -- neighbours
+
+
+def _declared(subject: Subject, ports: Iterable[Union[Ports, str]], protocol: str) -> list[tuple[int, int]]:
+    """The numbers a role file declares; a port type it names declares all of its own."""
+    table, ranges = subject.verification.ports, []
+    for port in ports:
+        if isinstance(port, str):
+            ranges += [(s.low, s.high) for s in table.of_type(protocol, subject.policy.resolve(port) or port)]
+        else:
+            ranges.append((port.low, port.high))
+    return ranges
+
+
+def _beside(segment: Segment, declared: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a segment without the declared ranges."""
+    low = segment.low
+    for start, end in sorted(declared):
+        if end < low or start > segment.high:
+            continue
+        if start > low:
+            yield low, start - 1
+        low = max(low, end + 1)
+    if low <= segment.high:
+        yield low, segment.high
+
+
+def neighbours(subject: Subject) -> Iterator[Neighbour]:
+    """The ports the role can use besides the declared ones, by type."""
+    network = subject.network or Network()
+    for protocol in PROTOCOLS:
+        for action, segments, ports in (
+            ("bind", subject.reach.bindable(protocol), network.bound(protocol)),
+            ("connect", subject.reach.connectable(protocol), network.reached(protocol)),
+        ):
+            declared = _declared(subject, ports, protocol)
+            found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+            for segment in segments:
+                found[segment.type] += _beside(segment, declared)
+            for port_type, ranges in sorted(found.items()):
+                if ranges:
+                    yield Neighbour(action, protocol, as_text(ranges), port_type)
+
+
+# -- limits
+
+
+def limits(subject: Subject) -> Iterator[str]:
+    """What SELinux does not check, whatever the policy says, as far as it concerns this role."""
+    network = subject.network
+    if network is not None:
+        yield from _network_limits(subject, network)
+    else:
+        yield (
+            "Unix sockets work; a process outside that shares a socket or a folder with the container can pass "
+            "data on for it."
+        )
+    yield "A socket that another process made and labelled as the role's own is the role's to use."
+    yield from _ways_out(subject)
+    yield from _mcs_limits(subject)
+    if not subject.verification.exact:
+        yield from _binary_limits(subject)
+
+
+def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
+    serving = [name for name in PROTOCOLS if network.bound(name) or (name == "udp" and network.uses(name))]
+    low, high = EPHEMERAL_PORTS
+    if serving:
+        yield (
+            f"Inside the ephemeral range ({low}-{high}, sysctl net.ipv4.ip_local_port_range) SELinux checks no "
+            f"bind: the role can serve {' and '.join(serving)} there."
+        )
+    if network.uses("udp"):
+        yield "UDP destinations are not checked by port: a role with UDP sockets can send to any."
+    if network.uses("tcp"):
+        yield (
+            "TCP Fast Open goes round name_connect on some kernels: the role can dial out with it unless "
+            "net.ipv4.tcp_fastopen=0 is set for the container."
+        )
+    if network.raw:
+        yield "Raw and packet sockets carry any protocol to any port: no port of this role is checked."
+    if any(network.bound(name) for name in PROTOCOLS):
+        yield "A published port (-p 80:80) is bound on the host by the container runtime, not by the role."
+
+
+# What lets a domain talk to another through its unix socket.
+_TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
+
+
+def _ways_out(subject: Subject) -> Iterator[str]:
+    others = 0
+    for key in _TALKS:
+        others |= subject.worst.get(key, 0)
+    names = subject.policy.names(others & ~subject.bit)
+    if names:
+        yield (
+            f"It may talk to the unix sockets of {_some(names)}, as its parent may; those can act on the network "
+            "for it if they choose to."
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+
+
+def _mcs_limits(subject: Subject) -> Iterator[str]:
+    open_: dict[str, set[str]] = defaultdict(set)
+    keys: list[tuple[str, Key]] = list(not_kept_apart(subject, LEFT_TO_THE_BASE))
+    for _, (tclass, perm) in keys:
+        open_[tclass].add(perm)
+    if open_:
+        words = "; ".join(f"{tclass} {' '.join(sorted(perms))}" for tclass, perms in sorted(open_.items()))
+        yield f"The constraints of this base do not keep two containers of one role apart for: {words}."
+
+
+def _binary_limits(subject: Subject) -> Iterator[str]:
+    yield (
+        "The base is known only as a binary, which hides rules of attributes: verify on the host's modules "
+        "(its policy store) before you rely on this."
+    )
+    theirs = subject.verification.parent_incoming[subject.parent].worst().get(("process", "transition"), 0)
+    runtimes = theirs & ~subject.verification.role_domains & ~subject.policy.bits[subject.parent]
+    refused = sorted(name for name in subject.policy.names(runtimes) if next(refused_identities(subject, name), None))
+    if refused:
+        yield (
+            f"A constraint may keep {_some(refused)} from starting the role when it runs as another SELinux user "
+            "or role than system_u:system_r."
+        )
