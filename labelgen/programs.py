@@ -165,7 +165,8 @@ def watch(
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
@@ -188,7 +189,7 @@ def watch(
     finally:
         _end(process)
         for reader in readers:
-            reader.join()
+            reader.join(timeout=5)
     return Completed(tuple(argv), b"".join(said), b"".join(errors))
 
 
