@@ -21,7 +21,7 @@ from labelgen.facts import Facts
 from labelgen.reach import Answer, Met
 from labelgen.verdict import RoleVerdict, Verdict
 
-LABEL = 13
+LABEL = 12
 
 
 def echo_json(data: Any) -> None:
@@ -46,7 +46,7 @@ def table(rows: Iterable[Sequence[str]]) -> None:
 
 def _line(label: str, text: str, **style: Any) -> None:
     width = min(shutil.get_terminal_size((100, 25)).columns, 120)
-    first = f"  {label:<{LABEL}}"
+    first = f"  {label:<{LABEL}} "
     for number, part in enumerate(_wrap(text, width - len(first))):
         lead = click.style(first, **style) if number == 0 else " " * len(first)
         click.echo(lead + part)
