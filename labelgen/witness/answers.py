@@ -1,14 +1,14 @@
-"""Answers of the kernel, kept as runs: most of 65,535 ports answer like their neighbours."""
+"""Answers of the kernel, kept as stretches: most of 65,535 ports answer like their neighbours."""
 
 from __future__ import annotations
 
 import errno
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from labelgen.errors import MachineError
+from labelgen.witness.calls import Values
 
 
 class WitnessError(MachineError):
@@ -16,7 +16,7 @@ class WitnessError(MachineError):
 
 
 class Answer(NamedTuple):
-    """What one trial came to: the step that failed and its errno; `errno` 0 says that every step succeeded."""
+    """What one trial came to: the step that failed (from 0) and its errno; errno 0 says that every step succeeded."""
 
     step: int
     errno: int
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
         if not self.errno:
             return "ok"
         name = errno.errorcode.get(self.errno, str(self.errno))
-        return f"{name} at step {self.step + 1}"
+        return f"{name} at call {self.step + 1}"
 
     @property
     def refused(self) -> bool:
@@ -36,56 +36,59 @@ class Answer(NamedTuple):
 OK = Answer(0, 0)
 
 
-class Run(NamedTuple):
-    """`count` values in a row with the same answer."""
+class Stretch(NamedTuple):
+    """The values from `low` to `high` got the same answer."""
 
+    low: int
+    high: int
     answer: Answer
-    count: int
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The answers of a sweep, from its first value on."""
-
-    first: int
-    runs: tuple[Run, ...]
 
     def __len__(self) -> int:
-        return sum(run.count for run in self.runs)
-
-    def __iter__(self) -> Iterator[tuple[int, int, Answer]]:
-        """(first value, last value, answer) of each run."""
-        value = self.first
-        for run in self.runs:
-            yield value, value + run.count - 1, run.answer
-            value += run.count
-
-    def at(self, value: int) -> Optional[Answer]:
-        """The answer for one value; None where there is none."""
-        return next((answer for low, high, answer in self if low <= value <= high), None)
-
-    def ranges(self, wanted: Answer) -> list[tuple[int, int]]:
-        """The ranges of values that got the answer `wanted`."""
-        return [(low, high) for low, high, answer in self if answer == wanted]
+        return self.high - self.low + 1
 
 
-def runs_of(first: int, answers: Iterable[tuple[Answer, int]]) -> Runs:
-    """The runs of (answer, count) pairs, equal neighbours joined."""
-    joined: list[Run] = []
-    for answer, count in answers:
-        if joined and joined[-1].answer == answer:
-            joined[-1] = Run(answer, joined[-1].count + count)
-        elif count:
-            joined.append(Run(answer, count))
-    return Runs(first, tuple(joined))
+Stretches = tuple[Stretch, ...]
+
+
+def total(stretches: Iterable[Stretch]) -> int:
+    """How many values were answered."""
+    return sum(s.high - s.low + 1 for s in stretches)
+
+
+def join(stretches: Iterable[Stretch]) -> Stretches:
+    """The same with equal neighbours joined."""
+    joined: list[Stretch] = []
+    for stretch in stretches:
+        last = joined[-1] if joined else None
+        if last and last.answer == stretch.answer and last.high + 1 == stretch.low:
+            joined[-1] = Stretch(last.low, stretch.high, last.answer)
+        else:
+            joined.append(stretch)
+    return tuple(joined)
+
+
+def _lay_out(runs: Iterable[tuple[Answer, int]], values: Values) -> Iterator[Stretch]:
+    """The stretches when `runs` of (answer, count) are laid along `values`. Raises WitnessError where they are longer."""
+    places = iter(values)
+    place = range(0)
+    for answer, count in runs:
+        left = count
+        while left:
+            if not place:
+                place = next(places, range(0))
+                if not place:
+                    raise WitnessError("the probe answered for more values than it was asked")
+            taken, place = place[:left], place[left:]
+            yield Stretch(taken[0], taken[-1], answer)
+            left -= len(taken)
 
 
 _TOKEN = re.compile(r"(?:ok|(\d{1,2})\.(\d{1,4}))(?:\*([1-9]\d{0,4}))?")
 
 
-def parse_runs(first: int, tokens: Iterable[str], steps: int) -> Runs:
-    """The runs that the tokens of one answer spell. Raises WitnessError for a token that is none."""
-    found = []
+def parse(tokens: Iterable[str], steps: int, values: Values) -> Stretches:
+    """The stretches that the tokens of one answer spell. Raises WitnessError for a token that is none, or too many."""
+    runs = []
     for token in tokens:
         match = _TOKEN.fullmatch(token)
         if not match:
@@ -93,27 +96,25 @@ def parse_runs(first: int, tokens: Iterable[str], steps: int) -> Runs:
         step, number, count = match.groups()
         answer = OK if step is None else Answer(int(step), int(number))
         if answer.step >= steps or (step is not None and not answer.errno):
-            raise WitnessError(f"the probe answered {token!r} to a trial of {steps} steps")
-        found.append((answer, int(count or 1)))
-    return runs_of(first, found)
+            raise WitnessError(f"the probe answered {token!r} to a trial of {steps} calls")
+        runs.append((answer, int(count or 1)))
+    return join(_lay_out(runs, values))
 
 
-def pairs(left: Runs, right: Runs) -> Iterator[tuple[int, int, Answer, Answer]]:
-    """(first value, last value, left's answer, right's answer) for each stretch where both stay the same.
+def pairs(left: Iterable[Stretch], right: Iterable[Stretch]) -> Iterator[tuple[Stretch, Answer]]:
+    """Stretches of `left`, cut so that `right` has one answer for each, with that answer.
 
-    Both start at the same value; the shorter one ends the walk.
+    Both go along the same values; the shorter one ends the walk.
     """
-    lefts, rights = iter(left), iter(right)
-    try:
-        (_, left_high, left_answer), (_, right_high, right_answer) = next(lefts), next(rights)
-        low = left.first
-        while True:
-            high = min(left_high, right_high)
-            yield low, high, left_answer, right_answer
-            low = high + 1
-            if left_high < low:
-                _, left_high, left_answer = next(lefts)
-            if right_high < low:
-                _, right_high, right_answer = next(rights)
-    except StopIteration:
-        return
+    rights = iter(right)
+    other = next(rights, None)
+    for low, high, answer in left:
+        start = low
+        while start <= high:
+            while other is not None and other.high < start:
+                other = next(rights, None)
+            if other is None:
+                return
+            end = min(high, other.high)
+            yield Stretch(start, end, answer), other.answer
+            start = end + 1

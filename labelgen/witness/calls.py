@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -82,6 +82,31 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Path:
+    """A pointer to a string in whose place "%" stands the number kept under a name."""
+
+    text: str
+    kept: str
+
+    def word(self, slots: Mapping[str, int]) -> str:
+        return f"f{slots[self.kept]},{self.text}"
+
+
+@dataclass(frozen=True)
+class UnixAddress:
+    """A pointer to a struct sockaddr_un with a name in the abstract namespace (unix(7))."""
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        return 3 + len(self.name)
+
+    def word(self, slots: Mapping[str, int]) -> str:
+        return f"x{(struct.pack('=H', socket.AF_UNIX) + bytes(1) + self.name.encode()).hex()}"
+
+
+@dataclass(frozen=True)
 class Address:
     """A pointer to a struct sockaddr of IPv4 or IPv6. `port` None is the value of the sweep; `family` as it stands in
     sa_family, where that is not the family of `host`."""
@@ -114,8 +139,25 @@ class Address:
         return ("p" if self.port is None else "x") + (head + body).hex()
 
 
-Pointer = Union[Data, Text, Address, Zeros, Vector]
+Pointer = Union[Data, Text, Path, Address, UnixAddress, Zeros, Vector]
 Argument = Union[int, Result, Kept, Swept, Pointer]
+Values = tuple[range, ...]
+
+
+def values(numbers: Iterable[int]) -> Values:
+    """The numbers as ascending ranges."""
+    ranges: list[range] = []
+    for number in sorted(set(numbers)):
+        if ranges and ranges[-1].stop == number:
+            ranges[-1] = range(ranges[-1].start, number + 1)
+        else:
+            ranges.append(range(number, number + 1))
+    return tuple(ranges)
+
+
+def spell(ranges: Values) -> str:
+    """The values as the probe reads them: 1-512,600."""
+    return ",".join(str(r.start) if len(r) == 1 else f"{r.start}-{r.stop - 1}" for r in ranges)
 
 
 @dataclass(frozen=True)
@@ -137,7 +179,7 @@ def call(name: str, *arguments: Argument) -> Call:
 
 @dataclass(frozen=True)
 class Trial:
-    """Calls to try one after the other; the last of them once for each value of `values`.
+    """Calls to try one after the other; the last of them once for each value of `values`, which are in ascending order.
 
     `ports` says that the values are ports: then the answer without SELinux is the same for each of them. `fresh` asks for
     the calls before the last to be made anew for every value.
@@ -145,13 +187,19 @@ class Trial:
 
     name: str
     calls: tuple[Call, ...]
-    values: range = range(1)
+    values: Values = (range(1),)
     ports: bool = False
     fresh: bool = False
 
     @property
-    def is_sweep(self) -> bool:
-        return len(self.values) > 1
+    def first(self) -> int:
+        """The first value."""
+        return self.values[0].start
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(map(len, self.values))
 
     def steps(self, slots: Mapping[str, int]) -> str:
         """The calls as the probe reads them."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
-from labelgen.witness.answers import OK, Answer, Runs, runs_of
-from labelgen.witness.calls import Address, Argument, Call, Data, Kept, Result, Swept, Trial
+from labelgen.witness.answers import Answer, Stretch, Stretches, join
+from labelgen.witness.calls import Address, Argument, Call, Data, Kept, Result, Swept, Text, Trial, UnixAddress, Values
 from labelgen.witness.facts import Facts, type_of, with_type
 
 SOCK_TYPE_MASK = 0xF
@@ -87,22 +87,60 @@ class Kernel:
 # Class of a family that has one by itself, and of those that have one with the policy capability extended_socket_class.
 ALWAYS = {17: "packet_socket", 15: "key_socket", 5: "appletalk_socket"}
 EXTENDED = {
-    3: "ax25_socket", 4: "ipx_socket", 6: "netrom_socket", 8: "atmpvc_socket", 9: "x25_socket", 11: "rose_socket",
-    12: "decnet_socket", 20: "atmsvc_socket", 21: "rds_socket", 23: "irda_socket", 24: "pppox_socket", 26: "llc_socket",
-    29: "can_socket", 30: "tipc_socket", 31: "bluetooth_socket", 32: "iucv_socket", 33: "rxrpc_socket",
-    34: "isdn_socket", 35: "phonet_socket", 36: "ieee802154_socket", 37: "caif_socket", 38: "alg_socket",
-    39: "nfc_socket", 40: "vsock_socket", 41: "kcm_socket", 42: "qipcrtr_socket", 43: "smc_socket", 44: "xdp_socket",
+    3: "ax25_socket",
+    4: "ipx_socket",
+    6: "netrom_socket",
+    8: "atmpvc_socket",
+    9: "x25_socket",
+    11: "rose_socket",
+    12: "decnet_socket",
+    20: "atmsvc_socket",
+    21: "rds_socket",
+    23: "irda_socket",
+    24: "pppox_socket",
+    26: "llc_socket",
+    29: "can_socket",
+    30: "tipc_socket",
+    31: "bluetooth_socket",
+    32: "iucv_socket",
+    33: "rxrpc_socket",
+    34: "isdn_socket",
+    35: "phonet_socket",
+    36: "ieee802154_socket",
+    37: "caif_socket",
+    38: "alg_socket",
+    39: "nfc_socket",
+    40: "vsock_socket",
+    41: "kcm_socket",
+    42: "qipcrtr_socket",
+    43: "smc_socket",
+    44: "xdp_socket",
     45: "mctp_socket",
 }
 NETLINK = {
-    0: "netlink_route_socket", 4: "netlink_tcpdiag_socket", 5: "netlink_nflog_socket", 6: "netlink_xfrm_socket",
-    7: "netlink_selinux_socket", 8: "netlink_iscsi_socket", 9: "netlink_audit_socket",
-    10: "netlink_fib_lookup_socket", 11: "netlink_connector_socket", 12: "netlink_netfilter_socket",
-    14: "netlink_dnrt_socket", 15: "netlink_kobject_uevent_socket", 16: "netlink_generic_socket",
-    18: "netlink_scsitransport_socket", 20: "netlink_rdma_socket", 21: "netlink_crypto_socket",
+    0: "netlink_route_socket",
+    4: "netlink_tcpdiag_socket",
+    5: "netlink_nflog_socket",
+    6: "netlink_xfrm_socket",
+    7: "netlink_selinux_socket",
+    8: "netlink_iscsi_socket",
+    9: "netlink_audit_socket",
+    10: "netlink_fib_lookup_socket",
+    11: "netlink_connector_socket",
+    12: "netlink_netfilter_socket",
+    14: "netlink_dnrt_socket",
+    15: "netlink_kobject_uevent_socket",
+    16: "netlink_generic_socket",
+    18: "netlink_scsitransport_socket",
+    20: "netlink_rdma_socket",
+    21: "netlink_crypto_socket",
 }
-UNIX = {socket.SOCK_STREAM: "unix_stream_socket", socket.SOCK_SEQPACKET: "unix_stream_socket",
-        socket.SOCK_DGRAM: "unix_dgram_socket", socket.SOCK_RAW: "unix_dgram_socket"}
+UNIX: dict[int, str] = {
+    socket.SOCK_STREAM: "unix_stream_socket",
+    socket.SOCK_SEQPACKET: "unix_stream_socket",
+    socket.SOCK_DGRAM: "unix_dgram_socket",
+    socket.SOCK_RAW: "unix_dgram_socket",
+}
 PORTED = ("tcp_socket", "dccp_socket", "sctp_socket")
 
 
@@ -121,8 +159,8 @@ def _inet_class(type_: int, protocol: int, extended: bool) -> str:
 
 def socket_class(family: int, type_: int, protocol: int, extended: bool) -> str:
     """The class of a socket (security/selinux/hooks.c: socket_type_to_security_class)."""
-    if family == socket.AF_UNIX and type_ in UNIX:
-        return UNIX[type_]
+    if family == socket.AF_UNIX:
+        return UNIX.get(type_, "socket")
     if family in (socket.AF_INET, socket.AF_INET6):
         return _inet_class(type_, protocol, extended)
     if family == socket.AF_NETLINK:
@@ -131,7 +169,7 @@ def socket_class(family: int, type_: int, protocol: int, extended: bool) -> str:
 
 
 # The protocol that a socket made with protocol 0 gets (net/ipv4/af_inet.c: inetsw_array).
-DEFAULT_PROTOCOL = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
+DEFAULT_PROTOCOL: dict[int, int] = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
 
 # Capabilities that a family's create() asks for: before it looks at type and protocol ("first"), or after ("last").
 FAMILY_CAPABILITIES: dict[int, tuple[str, tuple[str, ...], str]] = {
@@ -142,10 +180,13 @@ FAMILY_CAPABILITIES: dict[int, tuple[str, tuple[str, ...], str]] = {
     37: ("first", ("sys_admin", "net_admin"), "net/caif/caif_socket.c: caif_create"),
     44: ("first", ("net_raw",), "net/xdp/xsk.c: xsk_create"),
 }
-RAW_CAPABILITIES = {
-    2: "net/ipv4/af_inet.c: inet_create", 10: "net/ipv6/af_inet6.c: inet6_create",
-    3: "net/ax25/af_ax25.c: ax25_create", 5: "net/appletalk/ddp.c: atalk_create",
-    31: "net/bluetooth/l2cap_sock.c: l2cap_sock_create", 36: "net/ieee802154/socket.c: ieee802154_create",
+RAW_CAPABILITIES: dict[int, str] = {
+    2: "net/ipv4/af_inet.c: inet_create",
+    10: "net/ipv6/af_inet6.c: inet6_create",
+    3: "net/ax25/af_ax25.c: ax25_create",
+    5: "net/appletalk/ddp.c: atalk_create",
+    31: "net/bluetooth/l2cap_sock.c: l2cap_sock_create",
+    36: "net/ieee802154/socket.c: ieee802154_create",
     39: "net/nfc/rawsock.c: rawsock_create",
 }
 
@@ -186,8 +227,19 @@ class Walk:
         return Check(self.label, self.label, *pairs[0], rule, errno_, stage, tuple(pairs[1:]))
 
 
-CAPABILITIES_2 = frozenset({"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon",
-                            "bpf", "checkpoint_restore"})
+CAPABILITIES_2 = frozenset(
+    {
+        "mac_override",
+        "mac_admin",
+        "syslog",
+        "wake_alarm",
+        "block_suspend",
+        "audit_read",
+        "perfmon",
+        "bpf",
+        "checkpoint_restore",
+    }
+)
 
 Rule = Callable[[Walk, Call], Iterator[Check]]
 RULES: dict[str, Rule] = {}
@@ -257,11 +309,20 @@ def _bind(walk: Walk, call: Call) -> Iterator[Check]:
         return
     port = walk.value if address.port is None else address.port
     yield from _name_bind(walk, made, port)
-    yield Check(made.context, walk.facts.node(address.packed_host), made.tclass, "node_bind",
-                "security/selinux/hooks.c: __selinux_socket_bind")
+    yield Check(
+        made.context,
+        walk.facts.node(address.packed_host),
+        made.tclass,
+        "node_bind",
+        "security/selinux/hooks.c: __selinux_socket_bind",
+    )
     if 0 < port < walk.world.kernel.unprivileged_from and made.type != socket.SOCK_RAW and made.tclass != "icmp_socket":
-        yield walk.capable("net_bind_service", rule="net/ipv4/af_inet.c: __inet_bind; net/sctp/socket.c: sctp_do_bind",
-                           stage="last", errno_=errno.EACCES)
+        yield walk.capable(
+            "net_bind_service",
+            rule="net/ipv4/af_inet.c: __inet_bind; net/sctp/socket.c: sctp_do_bind",
+            stage="last",
+            errno_=errno.EACCES,
+        )
 
 
 def _name_bind(walk: Walk, made: Socket, port: int) -> Iterator[Check]:
@@ -271,8 +332,13 @@ def _name_bind(walk: Walk, made: Socket, port: int) -> Iterator[Check]:
     """
     low, high = walk.world.kernel.local_ports
     if port and (port < walk.world.kernel.unprivileged_from or not low <= port <= high):
-        yield Check(made.context, walk.facts.port(made.protocol & 0xFF, port), made.tclass, "name_bind",
-                    "security/selinux/hooks.c: __selinux_socket_bind")
+        yield Check(
+            made.context,
+            walk.facts.port(made.protocol & 0xFF, port),
+            made.tclass,
+            "name_bind",
+            "security/selinux/hooks.c: __selinux_socket_bind",
+        )
 
 
 @_rule("connect")
@@ -284,14 +350,27 @@ def _connect(walk: Walk, call: Call) -> Iterator[Check]:
     yield from _has(walk, made, "connect", "selinux_socket_connect_helper")
     if isinstance(address, Address):
         yield from _name_connect(walk, made, address)
+    elif isinstance(address, UnixAddress):
+        yield from _to_unix(walk, made, address, "connectto", "selinux_socket_unix_stream_connect")
+
+
+def _to_unix(walk: Walk, made: Socket, address: UnixAddress, perm: str, hook: str) -> Iterator[Check]:
+    other = walk.world.kept[walk.world.listening[address.name]]
+    if isinstance(other, Socket):
+        yield Check(made.context, other.context, other.tclass, perm, f"security/selinux/hooks.c: {hook}")
 
 
 def _name_connect(walk: Walk, made: Socket, address: Address) -> Iterator[Check]:
     """selinux_socket_connect_helper: TCP, DCCP and SCTP only; AF_UNSPEC, which disconnects, is free."""
     if made.tclass in PORTED and address.sa_family != socket.AF_UNSPEC:
         port = walk.value if address.port is None else address.port
-        yield Check(made.context, walk.facts.port(made.protocol & 0xFF, port), made.tclass, "name_connect",
-                    "security/selinux/hooks.c: selinux_socket_connect_helper")
+        yield Check(
+            made.context,
+            walk.facts.port(made.protocol & 0xFF, port),
+            made.tclass,
+            "name_connect",
+            "security/selinux/hooks.c: selinux_socket_connect_helper",
+        )
 
 
 @_rule("sendto")
@@ -305,6 +384,8 @@ def _sendto(walk: Walk, call: Call) -> Iterator[Check]:
         yield from _has(walk, made, "connect", "selinux_socket_sendmsg")
         if isinstance(address, Address):
             yield from _name_connect(walk, made, address)
+    if isinstance(address, UnixAddress):
+        yield from _to_unix(walk, made, address, "sendto", "selinux_socket_unix_may_send")
     if made.family == socket.AF_NETLINK and isinstance(data, Data):
         yield from _netlink_send(walk, made, data)
 
@@ -345,10 +426,14 @@ def _read_write(walk: Walk, call: Call) -> Iterator[Check]:
 
 
 SIMPLE = {
-    "listen": ("listen", "selinux_socket_listen"), "accept4": ("accept", "selinux_socket_accept"),
-    "getsockopt": ("getopt", "selinux_socket_getsockopt"), "setsockopt": ("setopt", "selinux_socket_setsockopt"),
-    "getsockname": ("getattr", "selinux_socket_getsockname"), "getpeername": ("getattr", "selinux_socket_getpeername"),
-    "shutdown": ("shutdown", "selinux_socket_shutdown"), "recvfrom": ("read", "selinux_socket_recvmsg"),
+    "listen": ("listen", "selinux_socket_listen"),
+    "accept4": ("accept", "selinux_socket_accept"),
+    "getsockopt": ("getopt", "selinux_socket_getsockopt"),
+    "setsockopt": ("setopt", "selinux_socket_setsockopt"),
+    "getsockname": ("getattr", "selinux_socket_getsockname"),
+    "getpeername": ("getattr", "selinux_socket_getpeername"),
+    "shutdown": ("shutdown", "selinux_socket_shutdown"),
+    "recvfrom": ("read", "selinux_socket_recvmsg"),
 }
 OPTION_CAPABILITIES = {36: ("net_raw", "net_admin"), 33: ("net_admin",)}
 
@@ -364,6 +449,130 @@ def _simple(walk: Walk, call: Call) -> Iterator[Check]:
         capabilities = OPTION_CAPABILITIES.get(walk.number(call.arguments[2]))
         if capabilities:
             yield walk.capable(*capabilities, rule="net/core/sock.c: sk_setsockopt", stage="last")
+
+
+SIGNALS = {0: "signull", 17: "sigchld", 9: "sigkill", 19: "sigstop"}
+
+
+def _on(walk: Walk, thing: Object, perms: Iterable[str], rule: str, errno_: int = errno.EACCES) -> Iterator[Check]:
+    """Permissions of the domain itself on a labelled thing."""
+    if isinstance(thing, (Thing, Socket)):
+        for perm in perms:
+            yield Check(walk.label, thing.context, thing.tclass, perm, rule, errno_)
+
+
+@_rule("kill")
+def _kill(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    perm = SIGNALS.get(walk.number(call.arguments[1]), "signal")
+    yield from _on(walk, walk.thing(call.arguments[0]), (perm,), "security/selinux/hooks.c: selinux_task_kill")
+
+
+# Calls that ask for one permission on a process: the argument that names it, and the permission.
+ON_PROCESS = {
+    "getpgid": (0, "getpgid", "selinux_task_getpgid"),
+    "getsid": (0, "getsession", "selinux_task_getsid"),
+    "sched_getscheduler": (0, "getsched", "selinux_task_getscheduler"),
+    "sched_setaffinity": (0, "setsched", "selinux_task_setscheduler"),
+    "setpriority": (1, "setsched", "selinux_task_setnice"),
+    "ioprio_get": (1, "getsched", "selinux_task_getioprio"),
+    "prlimit64": (0, "getrlimit", "selinux_task_prlimit"),
+    "ptrace": (1, "ptrace", "selinux_ptrace_access_check"),
+}
+
+
+@_rule(*ON_PROCESS)
+def _on_process(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    argument, perm, hook = ON_PROCESS[call.name]
+    yield from _on(walk, walk.thing(call.arguments[argument]), (perm,), f"security/selinux/hooks.c: {hook}")
+
+
+@_rule("process_vm_readv")
+def _process_vm_readv(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    yield from _on(
+        walk, walk.thing(call.arguments[0]), ("ptrace",), "mm/process_vm_access.c: process_vm_rw_core", errno.EPERM
+    )
+
+
+@_rule("pidfd_open")
+def _pidfd_open(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(walk.thing(call.arguments[0]))
+    return
+    yield
+
+
+@_rule("pidfd_getfd")
+def _pidfd_getfd(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    process, taken = walk.thing(call.arguments[0]), walk.socket(call.arguments[1])
+    yield from _on(walk, process, ("ptrace",), "kernel/pid.c: __pidfd_fget", errno.EPERM)
+    if taken is not None:
+        rule = "security/selinux/hooks.c: selinux_file_receive"
+        if taken.opened_by != walk.label:
+            yield Check(walk.label, str(taken.opened_by), "fd", "use", rule)
+        yield from _on(walk, taken, ("read", "write"), rule)
+
+
+# /proc files of a process that need more than their own label (fs/proc/base.c: proc_mem_open, mem_open).
+PROC_FILES = {"environ": ("file", "read"), "maps": ("file", "read"), "mem": ("process", "ptrace")}
+
+
+@_rule("openat")
+def _openat(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    folder, name, flags = walk.thing(call.arguments[0]), call.arguments[1], walk.number(call.arguments[2])
+    if not isinstance(folder, Thing) or not isinstance(name, Text):
+        return
+    yield from _on(walk, folder, ("search",), "security/selinux/hooks.c: selinux_inode_permission")
+    opening = ("write" if flags & 1 else "read", *(("open",) if "open_perms" in walk.facts.polcaps else ()))
+    yield from _on(walk, Thing(folder.context, "file"), opening, "security/selinux/hooks.c: selinux_file_open")
+    if name.content in PROC_FILES:
+        tclass, perm = PROC_FILES[name.content]
+        yield from _on(
+            walk, Thing(folder.context, tclass), (perm,), "security/selinux/hooks.c: selinux_ptrace_access_check"
+        )
+
+
+# ipc/util.c: ipcperms asks for unix_read and unix_write, the hook of the call for its own.
+@_rule("shmat")
+def _shmat(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    access = ("read",) if walk.number(call.arguments[2]) & 0o10000 else ("read", "write")
+    shm = walk.thing(call.arguments[0])
+    yield from _on(walk, shm, [f"unix_{perm}" for perm in access], "security/selinux/hooks.c: selinux_ipc_permission")
+    yield from _on(walk, shm, access, "security/selinux/hooks.c: selinux_shm_shmat")
+
+
+@_rule("shmctl", "msgctl")
+def _ipc_stat(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    yield from _on(
+        walk,
+        walk.thing(call.arguments[0]),
+        ("unix_read", "getattr", "associate"),
+        f"security/selinux/hooks.c: selinux_ipc_permission, selinux_*_{call.name}",
+    )
+
+
+@_rule("semctl")
+def _semctl(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    perms = ("unix_write", "write") if walk.number(call.arguments[2]) == 16 else ("unix_read", "read")
+    yield from _on(
+        walk,
+        walk.thing(call.arguments[0]),
+        perms,
+        "security/selinux/hooks.c: selinux_ipc_permission, selinux_sem_semctl",
+    )
+
+
+@_rule("keyctl")
+def _keyctl(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    perm = {6: "view", 11: "read"}[walk.number(call.arguments[0])]
+    yield from _on(walk, walk.thing(call.arguments[1]), (perm,), "security/selinux/hooks.c: selinux_key_permission")
 
 
 CAPABILITIES = {
@@ -390,24 +599,28 @@ def _capability(walk: Walk, call: Call) -> Iterator[Check]:
 def _syslog(walk: Walk, call: Call) -> Iterator[Check]:
     walk.results.append(0)
     yield walk.capable("syslog", "sys_admin", rule="kernel/printk/printk.c: check_syslog_permissions")
-    yield Check(walk.label, walk.facts.initial["kernel"], "system", "syslog_console",
-                "security/selinux/hooks.c: selinux_syslog")
+    yield Check(
+        walk.label, walk.facts.initial["kernel"], "system", "syslog_console", "security/selinux/hooks.c: selinux_syslog"
+    )
 
 
-def _stretches(values: range, borders: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """(first value, count) of the stretches into which `borders` cut `values`."""
-    cuts = sorted({values.start, values.stop, *(b for b in borders if values.start < b < values.stop)})
-    for low, high in zip(cuts, cuts[1:]):
-        yield low, high - low
+def _cut(values: Values, borders: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """(first value, last value) of the stretches into which `borders` cut `values`."""
+    cuts = sorted(borders)
+    for span in values:
+        starts = [span.start, *(b for b in cuts if span.start < b < span.stop)]
+        yield from ((low, after - 1) for low, after in zip(starts, [*starts[1:], span.stop]))
 
 
 @dataclass(frozen=True)
 class World:
-    """A policy in a kernel: what every trial is walked through with. `kept` maps the names of slots to what they hold."""
+    """A policy in a kernel: what every trial is walked through with. `kept` maps the names of slots to what they hold,
+    `listening` abstract names to the slots of the unix sockets there."""
 
     facts: Facts
     kernel: Kernel = Kernel()
     kept: Mapping[str, Object] = field(default_factory=dict)
+    listening: Mapping[str, str] = field(default_factory=dict)
 
     def new_socket(self, label: str, tclass: str) -> str:
         """The context of a new socket: its maker's, unless a type_transition says otherwise (socket_sockcreate_sid)."""
@@ -438,7 +651,9 @@ class World:
         if parent is None:
             return True
         bound = facts.bounds.get(type_of(target))
-        return facts.access.allows(with_type(source, parent), with_type(target, bound) if bound else target, tclass, perm)
+        return facts.access.allows(
+            with_type(source, parent), with_type(target, bound) if bound else target, tclass, perm
+        )
 
     def holds(self, check: Check) -> bool:
         """Whether the policy grants what the kernel asks for."""
@@ -464,16 +679,15 @@ class World:
                 return Answer(step, check.errno), check
         return baseline, None
 
-    def answers(self, trial: Trial, label: str, baseline: Runs) -> Runs:
-        """The answers to a trial, by stretches of values that the kernel cannot tell apart."""
+    def answers(self, trial: Trial, label: str, baseline: Stretches) -> Stretches:
+        """The answers to a trial. For ports, whose baseline is that of the first of them, they are worked out once for each
+        stretch of ports that the kernel cannot tell apart."""
         if trial.ports:
-            base = next(answer for _, _, answer in baseline)
-            borders = {*self._port_borders, *self.facts.borders.get(self._port_protocol(trial), ())}
-            return runs_of(trial.values.start, (
-                (self.answer(trial, label, low, base)[0], count) for low, count in _stretches(trial.values, borders)))
-        return runs_of(trial.values.start, (
-            (self.answer(trial, label, value, base)[0], 1)
-            for low, high, base in baseline for value in range(low, high + 1)))
+            borders = self._port_borders | self.facts.borders.get(self._port_protocol(trial), frozenset())
+            cut = ((low, high, baseline[0].answer) for low, high in _cut(trial.values, borders))
+        else:
+            cut = ((value, value, s.answer) for s in baseline for value in range(s.low, s.high + 1))
+        return join(Stretch(low, high, self.answer(trial, label, low, base)[0]) for low, high, base in cut)
 
     @cached_property
     def _port_borders(self) -> frozenset[int]:
@@ -488,11 +702,8 @@ class World:
 
 def _reached(check: Check, failing: int) -> bool:
     """Whether the kernel comes to `check` in a step that, without SELinux, fails with errno `failing` (0: succeeds)."""
-    if failing == errno.ENOSYS:
+    if failing in (errno.ENOSYS, errno.EBADF):  # no such call; no such socket, for want of the protocol
         return False
     if check.stage == "first":
         return failing != errno.EAFNOSUPPORT
     return check.stage == "hook" or not failing
-
-
-__all__ = ["OK", "Check", "Kernel", "Socket", "Thing", "World", "socket_class"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from labelgen.witness.calls import Values, values
+
 # Numbers of the protocols that the policy language labels ports of (IANA "Protocol Numbers").
 PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
 
@@ -55,7 +57,7 @@ def node_label(address: str, mask: str, context: str) -> NodeLabel:
 @dataclass(frozen=True)
 class Facts:
     """A linked policy. `transitions` maps (type, class) to the type that a socket of a domain gets by a type_transition of
-    the domain on itself; `bounds` maps a type to the one that bounds it."""
+    the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types."""
 
     access: Access
     ports: tuple[PortLabel, ...]
@@ -67,11 +69,14 @@ class Facts:
     permissive: frozenset[str] = frozenset()
     bounds: Mapping[str, str] = field(default_factory=dict)
     transitions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    types: tuple[str, ...] = ()
 
     def port(self, protocol: int, number: int) -> str:
         """The context of a port: the first portcon that has it (kernel: security_port_sid)."""
-        return next((p.context for p in self.ports if p.protocol == protocol and p.low <= number <= p.high),
-                    self.initial["port"])
+        return next(
+            (p.context for p in self.ports if p.protocol == protocol and p.low <= number <= p.high),
+            self.initial["port"],
+        )
 
     def node(self, host: bytes) -> str:
         """The context of an address: the first nodecon that has it (kernel: security_node_sid)."""
@@ -80,8 +85,16 @@ class Facts:
     @cached_property
     def borders(self) -> Mapping[int, frozenset[int]]:
         """Protocol -> the ports at which a stretch of equal labels may begin."""
-        return {protocol: frozenset(edge for p in self.ports if p.protocol == protocol for edge in (p.low, p.high + 1))
-                for protocol in PROTOCOL_NUMBERS.values()}
+        return {
+            protocol: frozenset(edge for p in self.ports if p.protocol == protocol for edge in (p.low, p.high + 1))
+            for protocol in PROTOCOL_NUMBERS.values()
+        }
+
+
+def edges(facts: Facts) -> Values:
+    """The first and the last port of each stretch of ports with the same labels, whatever the protocol."""
+    starts = {1, *(edge for borders in facts.borders.values() for edge in borders if 0 < edge < 65536)}
+    return values({*starts, *(start - 1 for start in starts if start > 1), 65535})
 
 
 def type_of(context: str) -> str:

@@ -6,15 +6,16 @@ boolean at its default. setools reads the rest (labels of ports and nodes, initi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
 from labelgen.errors import InputError, MachineError
 from labelgen.policy import setools_module
-from labelgen.witness.facts import PROTOCOL_NUMBERS, Facts, NodeLabel, PortLabel, node_label, type_of
+from labelgen.witness.facts import PROTOCOL_NUMBERS, Facts, NodeLabel, PortLabel, node_label
 
 HINT = "apt-get install libsepol2 or dnf install libsepol, version 3.4 or later"
 
@@ -23,15 +24,21 @@ class _Decision(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint32) for name in ("allowed", "decided", "auditallow", "auditdeny", "seqno")]
 
 
-@lru_cache(maxsize=None)
-def _library() -> ctypes.CDLL:
+@cache
+def _library() -> ctypes.PyDLL:
     name = ctypes.util.find_library("sepol") or "libsepol.so.2"
     try:
-        library = ctypes.CDLL(name)
-        library.sepol_compute_av.argtypes = [ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_uint32,
-                                             ctypes.POINTER(_Decision)]
+        library = ctypes.PyDLL(name)  # holds the interpreter's lock: libsepol is not made for threads
+        library.sepol_compute_av.argtypes = [
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            ctypes.c_uint16,
+            ctypes.c_uint32,
+            ctypes.POINTER(_Decision),
+        ]
         library.sepol_context_to_sid.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint32)]
         library.sepol_set_policydb_from_file.argtypes = [ctypes.c_void_p]
+        library.sepol_debug(0)
     except (OSError, AttributeError) as error:
         raise MachineError(f"libsepol cannot be used: {error}", HINT) from error
     return library
@@ -85,7 +92,9 @@ class Sepol:
     def _perm(self, tclass: str, perm: str) -> int:
         if (tclass, perm) not in self._perms:
             bit = ctypes.c_uint32()
-            if _library().sepol_string_to_av_perm(ctypes.c_uint16(self._class(tclass)), perm.encode(), ctypes.byref(bit)):
+            if _library().sepol_string_to_av_perm(
+                ctypes.c_uint16(self._class(tclass)), perm.encode(), ctypes.byref(bit)
+            ):
                 raise InputError(f"the class {tclass} has no permission {perm}")
             self._perms[tclass, perm] = bit.value
         return self._perms[tclass, perm]
@@ -95,8 +104,9 @@ class Sepol:
         if Sepol._loaded is not self:
             self._load()
         bit, decision = self._perm(tclass, perm), _Decision()
-        if _library().sepol_compute_av(self._sid(source), self._sid(target), self._class(tclass), bit,
-                                       ctypes.byref(decision)):
+        if _library().sepol_compute_av(
+            self._sid(source), self._sid(target), self._class(tclass), bit, ctypes.byref(decision)
+        ):
             raise InputError(f"libsepol cannot decide {source} {target}:{tclass} {perm}")
         return bool(decision.allowed & bit)
 
@@ -106,22 +116,24 @@ def _classes(policy: Any) -> dict[str, frozenset[str]]:
     found = {}
     for item in policy.classes():
         perms = set(map(str, item.perms))
-        try:
+        with contextlib.suppress(no_common):
             perms |= set(map(str, item.common.perms))
-        except no_common:
-            pass
         found[item.name] = frozenset(perms)
     return found
 
 
 def _ports(policy: Any) -> tuple[PortLabel, ...]:
-    return tuple(PortLabel(PROTOCOL_NUMBERS[item.protocol.name], item.ports.low, item.ports.high, str(item.context))
-                 for item in policy.portcons())
+    return tuple(
+        PortLabel(PROTOCOL_NUMBERS[item.protocol.name], item.ports.low, item.ports.high, str(item.context))
+        for item in policy.portcons()
+    )
 
 
 def _nodes(policy: Any) -> tuple[NodeLabel, ...]:
-    return tuple(node_label(str(item.network.network_address), str(item.network.netmask), str(item.context))
-                 for item in policy.nodecons())
+    return tuple(
+        node_label(str(item.network.network_address), str(item.network.netmask), str(item.context))
+        for item in policy.nodecons()
+    )
 
 
 def _transitions(policy: Any) -> dict[tuple[str, str], str]:
@@ -144,30 +156,15 @@ def read(path: Path) -> Facts:
     except (OSError, SyntaxError, library.exception.SEToolsException) as error:
         raise InputError(f"{path}: setools cannot read this policy: {error}") from error
     return Facts(
-        access=access, ports=_ports(policy), nodes=_nodes(policy),
+        access=access,
+        ports=_ports(policy),
+        nodes=_nodes(policy),
         initial={item.name: str(item.context) for item in policy.initialsids()},
-        polcaps=frozenset(item.name for item in policy.polcaps()), classes=_classes(policy),
+        polcaps=frozenset(item.name for item in policy.polcaps()),
+        classes=_classes(policy),
         unknown_allowed=str(policy.handle_unknown) == "allow",
         permissive=frozenset(item.name for item in policy.types() if item.ispermissive),
-        bounds={item.child.name: item.parent.name for item in policy.bounds()}, transitions=_transitions(policy))
-
-
-def fast_open_gap(facts: Facts) -> Optional[str]:
-    """A context that may make and write TCP sockets and may not connect to port 9: what it answers to TCP Fast Open tells
-    whether a kernel checks that. None where the policy has none."""
-    port = facts.port(PROTOCOL_NUMBERS["tcp"], 9)
-    for context in _process_contexts(facts):
-        def may(target: str, perm: str, source: str = context) -> bool:
-            return facts.access.allows(source, target, "tcp_socket", perm)
-
-        if may(context, "create") and may(context, "write") and not (may(context, "connect") and may(port, "name_connect")):
-            return context
-    return None
-
-
-def _process_contexts(facts: Facts) -> list[str]:
-    """For each type a context that is valid for a process: object_r, which every user has, is bound to no set of types
-    (kernel: policydb_context_isvalid)."""
-    user, _, _, *rest = facts.initial["port"].split(":", 3)
-    names = {type_of(p.context) for p in facts.ports}
-    return [":".join((user, "object_r", name, *rest)) for name in sorted(names)]
+        bounds={item.child.name: item.parent.name for item in policy.bounds()},
+        transitions=_transitions(policy),
+        types=tuple(sorted(item.name for item in policy.types())),
+    )

@@ -25,10 +25,44 @@ QEMU_PACKAGE = "linux-image-cloud-amd64"
 # What a host would load by itself when a program asks for the protocol. Loaded before the policy, so that the kernel is as
 # complete a witness as it can be; a kernel that has one built in, or lacks it, does without.
 WANTED_MODULES = (
-    "ipv6", "sctp", "dccp_ipv4", "dccp_ipv6", "af_alg", "algif_hash", "vsock", "vsock_loopback", "af_key", "tipc", "can",
-    "can_raw", "can_bcm", "smc", "rds", "kcm", "pppox", "l2tp_ip", "l2tp_ip6", "x25", "phonet", "qrtr", "rxrpc", "atm",
-    "llc2", "ax25", "netrom", "rose", "appletalk", "caif_socket", "bluetooth", "nfc", "ieee802154_socket", "mctp",
-    "nfnetlink", "xfrm_user", "scsi_transport_iscsi", "crypto_user",
+    "ipv6",
+    "sctp",
+    "dccp_ipv4",
+    "dccp_ipv6",
+    "af_alg",
+    "algif_hash",
+    "vsock",
+    "vsock_loopback",
+    "af_key",
+    "tipc",
+    "can",
+    "can_raw",
+    "can_bcm",
+    "smc",
+    "rds",
+    "kcm",
+    "pppox",
+    "l2tp_ip",
+    "l2tp_ip6",
+    "x25",
+    "phonet",
+    "qrtr",
+    "rxrpc",
+    "atm",
+    "llc2",
+    "ax25",
+    "netrom",
+    "rose",
+    "appletalk",
+    "caif_socket",
+    "bluetooth",
+    "nfc",
+    "ieee802154_socket",
+    "mctp",
+    "nfnetlink",
+    "xfrm_user",
+    "scsi_transport_iscsi",
+    "crypto_user",
 )
 
 
@@ -54,7 +88,7 @@ def user_mode_linux() -> Kernel:
 
 def _installed() -> Iterator[Kernel]:
     for image in sorted(BOOT.glob("vmlinuz-*-amd64"), reverse=True):
-        modules = MODULES / image.name[len("vmlinuz-"):]
+        modules = MODULES / image.name[len("vmlinuz-") :]
         if modules.is_dir():
             yield Kernel("qemu", image, modules)
 
@@ -71,7 +105,9 @@ def _package() -> str:
     words = programs.run("apt-cache", "depends", QEMU_PACKAGE).stdout.decode()
     found = re.search(r"Depends: (linux-image-\S+)", words)
     if not found:
-        raise MachineError(f"the package {QEMU_PACKAGE} is not known here", hint="apt-get update, or give a kernel image")
+        raise MachineError(
+            f"the package {QEMU_PACKAGE} is not known here", hint="apt-get update, or give a kernel image"
+        )
     return found[1]
 
 

@@ -37,30 +37,78 @@ def _scratch() -> Optional[Path]:
 
 def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
     # One processor: unpinned, its processes wander and every system call of the guest takes 2 to 5 times longer.
-    return "taskset", ["-c", str(processor), str(kernel.image), "mem=256M", f"initrd={image}", "con=null", "con0=null,fd:2",
-                       "ssl0=null,fd:1", "report=/dev/ttyS0", f"audit={int(audit)}", *COMMON]
+    return "taskset", [
+        "-c",
+        str(processor),
+        str(kernel.image),
+        "mem=256M",
+        f"initrd={image}",
+        "con=null",
+        "con0=null,fd:2",
+        "ssl0=null,fd:1",
+        "report=/dev/ttyS0",
+        f"audit={int(audit)}",
+        *COMMON,
+    ]
 
 
 def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
     line = " ".join(("console=ttyS1", "report=/dev/ttyS0", f"audit={int(audit)}", *COMMON))
     return "qemu-system-x86_64", [
-        "-accel", "tcg", "-M", "q35", "-cpu", "max", "-m", "320M", "-smp", "1", "-nodefaults", "-no-user-config",
-        "-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:/dev/stderr",
-        "-kernel", str(kernel.image), "-initrd", str(image), "-append", line]
+        "-accel",
+        "tcg",
+        "-M",
+        "q35",
+        "-cpu",
+        "max",
+        "-m",
+        "320M",
+        "-smp",
+        "1",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+        "-serial",
+        "file:/dev/stderr",
+        "-kernel",
+        str(kernel.image),
+        "-initrd",
+        str(image),
+        "-append",
+        line,
+    ]
 
 
 ARGUMENTS = {"uml": _uml_arguments, "qemu": _qemu_arguments}
 
 
 def _archive(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes]) -> bytes:
-    return initramfs.archive((
-        initramfs.console(), initramfs.file("init", compiling.probe().read_bytes(), 0o755),
-        initramfs.file("policy", policy.read_bytes()), initramfs.file("script", script.text()),
-        *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items())))
+    return initramfs.archive(
+        (
+            initramfs.console(),
+            initramfs.file("init", compiling.probe().read_bytes(), 0o755),
+            initramfs.file("policy", policy.read_bytes()),
+            initramfs.file("script", script.text()),
+            *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
+        )
+    )
 
 
-def boot(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes], *, processor: int = 0,
-         audit: bool = False, timeout: float = 600.0, progress: Optional[Callable[[float], None]] = None) -> Booted:
+def boot(
+    kernel: Kernel,
+    policy: Path,
+    script: Script,
+    modules: dict[str, bytes],
+    *,
+    processor: int = 0,
+    audit: bool = False,
+    timeout: float = 600.0,
+    progress: Optional[Callable[[float], None]] = None,
+) -> Booted:
     """Boot `kernel` with `policy` and let the probe work through `script`.
 
     Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints the
@@ -79,8 +127,9 @@ def boot(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes]
         image = Path(scratch) / "initramfs"
         image.write_bytes(_archive(kernel, policy, script, modules))
         program, arguments = ARGUMENTS[kernel.kind](kernel, image, processor, audit)
-        done = programs.watch(program, *arguments, on_line=on_line, timeout=timeout,
-                              environment={"TMPDIR": scratch, "HOME": scratch})
+        done = programs.watch(
+            program, *arguments, on_line=on_line, timeout=timeout, environment={"TMPDIR": scratch, "HOME": scratch}
+        )
     console = done.stderr.decode("utf-8", "replace")
     try:
         return Booted(reader.report(), console)
@@ -122,5 +171,7 @@ def choose(witness: str) -> list[Kernel]:
             return available((kind,))
         except programs.ProgramMissing:
             continue
-    raise MachineError("no kernel that could bear witness is installed",
-                       "apt-get install user-mode-linux, or apt-get install qemu-system-x86 where there is none")
+    raise MachineError(
+        "no kernel that could bear witness is installed",
+        "apt-get install user-mode-linux, or apt-get install qemu-system-x86 where there is none",
+    )

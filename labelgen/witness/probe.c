@@ -3,11 +3,11 @@
  *   line of the script                   what it does
  *   ----------------------------------   --------------------------------------------------------------------------
  *   module PATH                          loads a kernel module
- *   sysctl PATH VALUE                    writes VALUE (its '_' read as spaces) to /proc/sys/PATH and reads it back
+ *   sysctl PATH VALUE                    writes VALUE ("_" for a space, "-" for nothing) to /proc/sys/PATH, reads it back
  *   policy PATH                          loads a binary policy with one write
  *   actor LABEL                          forks a process and gives it LABEL ("-": that of PID 1); numbered from 0
  *   enforce                              from here on the policy is enforced
- *   job ACTOR FIRST LAST FRESH STEPS     ACTOR runs STEPS; the last of them once for each value FIRST..LAST
+ *   job ACTOR FRESH VALUES STEPS         ACTOR runs STEPS; the last of them once for each of VALUES ("1-512,600")
  *   keep ACTOR FIRST STEPS               ACTOR runs STEPS, leaves their descriptors open, keeps results from slot FIRST
  *   open FIRST STEPS                     as keep, but PID 1 itself, so that every actor inherits the descriptors
  *   label ACTOR                          the label of ACTOR as PID 1 sees it; where the policy keeps PID 1 from seeing it,
@@ -18,7 +18,7 @@
  *   12 -1 0x10   a number             =2      the result of step 2 of this line      @7   slot 7
  *   x0a0b        these bytes          p0a0b   these bytes, 2 and 3 of them the value of the sweep, high byte first
  *   z64          64 zero bytes        v64     an iovec of 64 zero bytes              $    the value of the sweep
- *   stext        a string
+ *   stext        a string                f7,/proc/%  a string, slot 7 in it
  *
  * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. Answers go through memory shared with
  * PID 1, so that an actor needs no permission to report. Whether the kernel enforces is read from the status page of
@@ -76,7 +76,7 @@ static struct step steps[STEPS];
 static const struct call { const char *name; long number; } calls[] = {
 	CALL(accept4), CALL(acct), CALL(add_key), CALL(bind), CALL(bpf), CALL(capset), CALL(chmod), CALL(chown), CALL(chroot),
 	CALL(clock_settime), CALL(close), CALL(connect), CALL(delete_module), CALL(fchmod), CALL(fchown), CALL(fcntl),
-	CALL(fsetxattr), CALL(getpeername), CALL(getpgid), CALL(getsid), CALL(getsockname), CALL(getsockopt),
+	CALL(fsetxattr), CALL(getpeername), CALL(getpgid), CALL(getpid), CALL(getsid), CALL(getsockname), CALL(getsockopt),
 	CALL(ioctl), CALL(ioprio_get), CALL(ioprio_set), CALL(kcmp), CALL(keyctl), CALL(kill), CALL(link), CALL(listen),
 	CALL(mkdir), CALL(mknod), CALL(mlock), CALL(mmap), CALL(mount), CALL(mq_notify), CALL(mq_open),
 	CALL(mq_timedreceive), CALL(mq_timedsend), CALL(msgctl), CALL(msgget), CALL(msgrcv), CALL(msgsnd), CALL(nanosleep),
@@ -154,15 +154,27 @@ static long integer(const char **text)
 
 static int nibble(char c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
 
+/* The text after its comma with the number in `slot` where the '%' stands. */
+static void insert_slot(char *into, const char *text, long slot)
+{
+	const char *place = text ? strchr(++text, '%') : NULL;
+
+	if (!place)
+		give_up("no place for a slot", EINVAL);
+	snprintf(into, BYTES, "%.*s%ld%s", (int)(place - text), text, shared->kept[slot], place + 1);
+}
+
 static void parse_argument(struct argument *argument, const char *text)
 {
-	argument->kind = strchr("=@xpzv$s", *text) ? *text++ : '#';
+	argument->kind = strchr("=@xpzv$sf", *text) ? *text++ : '#';
 	memset(argument->bytes, 0, sizeof argument->bytes);
-	if (strchr("#=@zv", argument->kind))
+	if (strchr("#=@zvf", argument->kind))
 		argument->number = strtol(text, NULL, 0);
+	if (argument->kind == 'f')
+		insert_slot((char *)argument->bytes, strchr(text, ','), argument->number);
 	else if (argument->kind == 's')
 		strcpy((char *)argument->bytes, text);
-	else
+	else if (strchr("xp", argument->kind))
 		for (int i = 0; text[0] && text[1] && i < BYTES; i++, text += 2)
 			argument->bytes[i] = nibble(text[0]) << 4 | nibble(text[1]);
 	argument->vector = (struct iovec){ argument->bytes, argument->number };
@@ -234,31 +246,48 @@ static uint16_t run_steps(int first, int last, long *results, long value)
 
 static void close_above(int descriptor) { syscall(SYS_close_range, descriptor, ~0u, 0); }
 
-/* A refused socket is still fresh, so it is used again; every other answer, or `fresh`, asks for the preparation anew.
- * Preparation that fails ends the sweep: its one answer holds for every value. */
-static void sweep(long first, long last, int fresh, int count)
-{
-	long results[STEPS];
-	int base = fcntl(0, F_DUPFD, 0);
-	uint16_t prepared = 0;
+/* The state of a sweep: what its preparation came to, and the first descriptor that it opened. */
+struct sweep { int fresh, count, base; uint16_t prepared; long results[STEPS]; };
 
-	close(base);
-	shared->answered = 0;
-	for (long value = first; value <= last; value++) {
-		if (prepared != (count - 1) << 12 || fresh) {
-			close_above(base);
-			prepared = run_steps(0, count - 1, results, value);
-		}
-		uint16_t answer = prepared;
-		if (prepared == (count - 1) << 12)
-			answer = run_steps(count - 1, count, results, value);
-		shared->answers[shared->answered++] = answer;
-		if (answer >> 12 < count - 1)
-			break;
-		if (answer != ((count - 1) << 12 | EACCES) && answer != ((count - 1) << 12 | ENETUNREACH))
-			prepared = 0xffff;
+/* SELinux refuses before the protocol has done anything, so that a refused socket is used again. So is one that had no
+ * route, unless `fresh`. */
+static int reusable(struct sweep *sweep, int error)
+{
+	return error == EACCES || (!sweep->fresh && (error == ENETUNREACH || error == EOPNOTSUPP));
+}
+
+/* One value; 0 when the preparation failed, which ends the sweep: its one answer holds for every value. */
+static int sweep_value(struct sweep *sweep, long value)
+{
+	int last = sweep->count - 1;
+	uint16_t answer;
+
+	if (sweep->prepared != last << 12) {
+		close_above(sweep->base);
+		sweep->prepared = run_steps(0, last, sweep->results, value);
 	}
-	close_above(base);
+	answer = sweep->prepared == last << 12 ? run_steps(last, sweep->count, sweep->results, value) : sweep->prepared;
+	shared->answers[shared->answered++] = answer;
+	if (answer >> 12 != last || !reusable(sweep, answer & 0xfff))
+		sweep->prepared = 0xffff;
+	return answer >> 12 >= last;
+}
+
+static void run_sweep(const char *values, int fresh, int count)
+{
+	struct sweep sweep = { .fresh = fresh, .count = count, .base = fcntl(0, F_DUPFD, 0), .prepared = 0xffff };
+
+	close(sweep.base);
+	shared->answered = 0;
+	for (int going = 1; going; values++) {
+		long first = integer(&values), last = *values == '-' ? (values++, integer(&values)) : first;
+
+		for (long value = first; value <= last && going; value++)
+			going = sweep_value(&sweep, value);
+		if (*values != ',')
+			break;
+	}
+	close_above(sweep.base);
 }
 
 static void keep(long slot, int count)
@@ -267,8 +296,8 @@ static void keep(long slot, int count)
 
 	shared->answers[0] = run_steps(0, count, results, 0);
 	shared->answered = 1;
-	for (int i = 0; i < count && i < shared->answers[0] >> 12; i++)
-		shared->kept[slot + i] = results[i];
+	for (int i = 0; i < count; i++)
+		shared->kept[slot + i] = i < shared->answers[0] >> 12 ? results[i] : -1;
 }
 
 static void futex(uint32_t *word, int operation, uint32_t value)
@@ -291,13 +320,13 @@ static void work(int actor)
 
 	word(&line, verb, sizeof verb);
 	integer(&line);
-	long first = integer(&line);
+	long number = integer(&line);
 	if (!strcmp(verb, "keep")) {
-		keep(first, parse_steps(line));
+		keep(number, parse_steps(line));
 	} else {
-		long last = integer(&line);
-		int fresh = integer(&line);
-		sweep(first, last, fresh, parse_steps(line));
+		const char *values = ++line;
+		line += strcspn(line, " ");
+		run_sweep(values, number, parse_steps(line));
 	}
 	set_state(actor, DONE);
 }
@@ -357,6 +386,8 @@ static void do_sysctl(const char *line)
 
 	word(&line, name, sizeof name);
 	word(&line, value, sizeof value);
+	if (!strcmp(value, "-"))
+		strcpy(value, "\n");
 	for (char *c = value; *c; c++)
 		if (*c == '_')
 			*c = ' ';

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from labelgen.witness.answers import Answer, Runs, WitnessError, parse_runs
-from labelgen.witness.calls import Call, Trial
+from labelgen.witness.answers import Stretches, WitnessError, parse, total
+from labelgen.witness.calls import Call, Trial, Values, spell
 
 SLOTS = 4096
 ACTORS = 256
@@ -29,6 +29,7 @@ class Script:
     slots: dict[str, int] = field(default_factory=dict)
     actors: list[str] = field(default_factory=list)
     trials: dict[int, Trial] = field(default_factory=dict)
+    values: dict[int, Values] = field(default_factory=dict)
     enforced_from: Optional[int] = None
     _next_slot: int = 0
 
@@ -67,9 +68,9 @@ class Script:
 
     def job(self, actor: int, trial: Trial, first_only: bool = False) -> int:
         """Let `actor` try `trial`, or only the first of its values; the number of the line, to find the answers by."""
-        last = trial.values.start if first_only else trial.values[-1]
-        number = self._add(f"job {actor} {trial.values.start} {last} {int(trial.fresh)} {trial.steps(self.slots)}")
-        self.trials[number] = trial
+        values = (range(trial.first, trial.first + 1),) if first_only else trial.values
+        number = self._add(f"job {actor} {int(trial.fresh)} {spell(values)} {trial.steps(self.slots)}")
+        self.trials[number], self.values[number] = trial, values
         return number
 
     def _keep_slots(self, names: Mapping[int, str], count: int) -> int:
@@ -88,9 +89,10 @@ class Script:
         self.trials[number] = trial
         return number
 
-    def open(self, names: Mapping[int, str], calls: tuple[Call, ...]) -> int:
-        """As `keep`, but PID 1 makes the calls, before it forks the actors that shall inherit what they open."""
-        trial = Trial("open", calls)
+    def open(self, names: Mapping[int, str], calls: tuple[Call, ...], optional: bool = False) -> int:
+        """As `keep`, but PID 1 makes the calls, before it forks the actors that shall inherit what they open. Where the
+        kernel may lack what is asked for, they are `optional`."""
+        trial = Trial("optional" if optional else "open", calls)
         number = self._add(f"open {self._keep_slots(names, len(calls))} {trial.steps(self.slots)}")
         self.trials[number] = trial
         return number
@@ -106,7 +108,7 @@ class Report:
     line -> other words."""
 
     release: str
-    answers: Mapping[int, Runs]
+    answers: Mapping[int, Stretches]
     processes: Mapping[int, int]
     words: Mapping[int, tuple[str, ...]]
 
@@ -130,7 +132,7 @@ class Reader:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.release = ""
-        self.answers: dict[int, Runs] = {}
+        self.answers: dict[int, Stretches] = {}
         self.processes: dict[int, int] = {}
         self.words: dict[int, tuple[str, ...]] = {}
         self._checksum = 0
@@ -198,7 +200,9 @@ class Reader:
     def _read_actor(self, asked: list[str], words: list[str]) -> None:
         label = asked[0]
         self._must(len(words) == 3, f"the probe answered {' '.join(words)!r} for an actor")
-        self._must(words[0] == "0", f"no process can be given the label {label}: {_error(words)}; is its SELinux role right?")
+        self._must(
+            words[0] == "0", f"no process can be given the label {label}: {_error(words)}; is its SELinux role right?"
+        )
         self._must(label in ("-", words[1]), f"a process that should be {label} is {words[1]}")
         actor = len(self.processes)
         self.processes[actor] = int(words[2])
@@ -214,23 +218,32 @@ class Reader:
         self._must(words == ["0", "1", "1"], f"the kernel does not enforce: {' '.join(words)}")
 
     def _read_job(self, asked: list[str], words: list[str]) -> None:
-        self._must(words[:2] == [asked[0], self._enforcing()],
-                   f"enforcing changed, or another process answered: {' '.join(words[:2])!r}")
-        trial = self.script.trials[self._number]
-        first, last = int(asked[1]), int(asked[2])
-        runs = parse_runs(first, words[2:], len(trial.calls))
-        self._must(_complete(runs, last - first + 1, len(trial.calls)),
-                   f"the probe answered for {len(runs)} values instead of {last - first + 1} to {trial.name!r}")
-        self.answers[self._number] = runs
+        self._must(
+            words[:2] == [asked[0], self._enforcing()],
+            f"enforcing changed, or another process answered: {' '.join(words[:2])!r}",
+        )
+        trial, values = self.script.trials[self._number], self.script.values[self._number]
+        answers = parse(words[2:], len(trial.calls), values)
+        wanted = sum(map(len, values))
+        self._must(
+            _complete(answers, wanted, len(trial.calls)),
+            f"the probe answered for {total(answers)} values instead of {wanted} to {trial.name!r}",
+        )
+        self.answers[self._number] = answers
 
     def _read_keep(self, asked: list[str], words: list[str]) -> None:
         self._must(words[:2] == [asked[0], self._enforcing()], f"enforcing changed: {' '.join(words[:2])!r}")
         self._read_open(asked, words[2:])
 
     def _read_open(self, asked: list[str], words: list[str]) -> None:
-        runs = parse_runs(0, words, len(self.script.trials[self._number].calls))
-        self._must(len(runs) == 1, f"the probe answered {' '.join(words)!r} to one trial")
-        self.answers[self._number] = runs
+        answers = parse(words, len(self.script.trials[self._number].calls), (range(1),))
+        self._must(len(answers) == 1, f"the probe answered {' '.join(words)!r} to one trial")
+        optional = self.script.trials[self._number].name == "optional"
+        self._must(
+            optional or not answers[0].answer.errno,
+            f"the witness could not prepare {self.script.lines[self._number - 1]!r}: {answers[0].answer}",
+        )
+        self.answers[self._number] = answers
 
     def _enforcing(self) -> str:
         enforced = self.script.enforced_from is not None and self._number > self.script.enforced_from
@@ -240,16 +253,18 @@ class Reader:
         """The whole report. Raises WitnessError when it has not ended."""
         if not self._ended:
             last = self.script.lines[self._number - 1][:160] if self._number else "the start"
-            raise WitnessError(f"the witness ended early, after line {self._number} of {len(self.script.lines) + 1}: {last}")
+            raise WitnessError(
+                f"the witness ended early, after line {self._number} of {len(self.script.lines) + 1}: {last}"
+            )
         return Report(self.release, self.answers, self.processes, self.words)
 
 
-def _complete(runs: Runs, wanted: int, steps: int) -> bool:
+def _complete(answers: Stretches, wanted: int, steps: int) -> bool:
     """Whether there is an answer for each value, or the preparation failed, which ends a sweep."""
-    if len(runs) == wanted:
+    if total(answers) == wanted:
         return True
-    last = runs.runs[-1].answer if runs.runs else Answer(steps, 0)
-    return len(runs) < wanted and bool(last.errno) and last.step < steps - 1
+    last = answers[-1].answer if answers else None
+    return last is not None and last.errno != 0 and last.step < steps - 1
 
 
 def _error(words: list[str]) -> str:

@@ -7,7 +7,19 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from labelgen.witness.calls import Address, Call, Data, Kept, Result, Swept, Text, Trial, Zeros, call
+from labelgen.witness.calls import (
+    Address,
+    Call,
+    Data,
+    Kept,
+    Result,
+    Swept,
+    Text,
+    Trial,
+    Values,
+    Zeros,
+    call,
+)
 
 SOCK_DCCP = 6
 IPPROTO_DCCP = 33
@@ -15,15 +27,15 @@ IPPROTO_UDPLITE = 136
 IPPROTO_MPTCP = 262
 MSG_FASTOPEN = 0x20000000
 SOCKET = Result(0)
-PORTS = range(1, 65536)
+PORTS: Values = (range(1, 65536),)
 
 # Addresses reserved for documentation (RFC 5737, RFC 3849). The witness has no route to them: a connect that is allowed
 # answers ENETUNREACH at once, and sends nothing.
-NOWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
-LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-MAPPED = {socket.AF_INET: "::ffff:127.0.0.1", socket.AF_INET6: "::ffff:192.0.2.1"}
-IP = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+NOWHERE: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+MAPPED: dict[int, str] = {socket.AF_INET: "::ffff:127.0.0.1", socket.AF_INET6: "::ffff:192.0.2.1"}
+IP: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
 
 class Transport(NamedTuple):
@@ -60,41 +72,49 @@ def _send(host: str, flags: int) -> Call:
     return call("sendto", SOCKET, Data(b"\0"), 1, flags, address, address.size)
 
 
-def _ports(name: str, transport: Transport, family: int, swept: Call, values: range) -> Trial:
+def _ports(name: str, transport: Transport, family: int, swept: Call, values: Values) -> Trial:
     return Trial(name, (transport.socket(family), swept), values, ports=True, fresh=transport.fresh)
 
 
-def bind(protocol: str, family: int, host: str, values: range = PORTS) -> Trial:
+def bind(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Bind each port on `host`."""
-    return _ports(f"bind {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _with_address("bind", host), values)
+    return _ports(
+        f"bind {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _with_address("bind", host), values
+    )
 
 
-def connect(protocol: str, family: int, host: str, values: range = PORTS) -> Trial:
+def connect(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Connect to each port of `host`."""
-    return _ports(f"connect {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family,
-                  _with_address("connect", host), values)
+    return _ports(
+        f"connect {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _with_address("connect", host), values
+    )
 
 
-def send(protocol: str, family: int, host: str, values: range = PORTS) -> Trial:
+def send(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Send a datagram to each port of `host`."""
     return _ports(f"send {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _send(host, 0), values)
 
 
-def fast_open(protocol: str, family: int, host: str, values: range = PORTS) -> Trial:
+def fast_open(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Connect to each port of `host` with the first data (RFC 7413), without calling connect()."""
-    return _ports(f"fastopen {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _send(host, MSG_FASTOPEN),
-                  values)
+    return _ports(
+        f"fastopen {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _send(host, MSG_FASTOPEN), values
+    )
 
 
-def port_trials(values: range = PORTS) -> Iterator[Trial]:
-    """Every way to name a port: each protocol over IPv4, IPv6 and IPv4 in IPv6."""
+def port_trials(values: Values = PORTS) -> Iterator[Trial]:
+    """Bind and connect, each protocol over IPv4 and IPv6."""
     for protocol, transport in TRANSPORTS.items():
         for family in IP:
             yield bind(protocol, family, ANY[family], values)
             if transport.connects:
                 yield connect(protocol, family, NOWHERE[family], values)
-        if protocol in ("tcp", "udp"):
-            yield bind(protocol, socket.AF_INET6, MAPPED[socket.AF_INET], values)
+
+
+def detour_trials(values: Values) -> Iterator[Trial]:
+    """The less usual ways to name a port: IPv4 in IPv6, TCP Fast Open, datagrams."""
+    for protocol in ("tcp", "udp"):
+        yield bind(protocol, socket.AF_INET6, MAPPED[socket.AF_INET], values)
     yield connect("tcp", socket.AF_INET6, MAPPED[socket.AF_INET6], values)
     for family in IP:
         yield fast_open("tcp", family, NOWHERE[family], values)
@@ -108,20 +128,31 @@ def node_trials() -> Iterator[Trial]:
         for family in IP:
             for host in (ANY[family], LOOPBACK[family], NOWHERE[family]):
                 address = Address(host, port=0)
-                yield Trial(f"bind {protocol} {IP[family]} {host} port 0",
-                            (transport.socket(family), call("bind", SOCKET, address, address.size)))
-    for family, host in ((socket.AF_INET, ANY[socket.AF_INET]), (socket.AF_INET, LOOPBACK[socket.AF_INET]),
-                         (socket.AF_INET6, ANY[socket.AF_INET6])):
+                yield Trial(
+                    f"bind {protocol} {IP[family]} {host} port 0",
+                    (transport.socket(family), call("bind", SOCKET, address, address.size)),
+                )
+    for family, host in (
+        (socket.AF_INET, ANY[socket.AF_INET]),
+        (socket.AF_INET, LOOPBACK[socket.AF_INET]),
+        (socket.AF_INET6, ANY[socket.AF_INET6]),
+    ):
         for name in ("bind", "connect"):
             address = Address(host, port=4, family=socket.AF_UNSPEC)
-            yield Trial(f"{name} tcp {IP[family]} {host} AF_UNSPEC",
-                        (TRANSPORTS["tcp"].socket(family), call(name, SOCKET, address, address.size)))
+            yield Trial(
+                f"{name} tcp {IP[family]} {host} AF_UNSPEC",
+                (TRANSPORTS["tcp"].socket(family), call(name, SOCKET, address, address.size)),
+            )
 
 
 # The protocols of a family that mean something: AF_INET's are numbers of IP and Linux's own above 255 (linux/in.h,
 # IPPROTO_MAX 263), AF_NETLINK's are below MAX_LINKS 32 (linux/netlink.h), the others' are few.
-PROTOCOLS = {socket.AF_INET: range(264), socket.AF_INET6: range(264), socket.AF_NETLINK: range(34)}
-FEW_PROTOCOLS = range(17)
+PROTOCOLS: dict[int, Values] = {
+    socket.AF_INET: (range(264),),
+    socket.AF_INET6: (range(264),),
+    socket.AF_NETLINK: (range(34),),
+}
+FEW_PROTOCOLS: Values = (range(17),)
 FAMILIES = range(48)
 TYPES = (0, 1, 2, 3, 4, 5, 6, 10, 11)
 
@@ -130,8 +161,11 @@ def socket_trials() -> Iterator[Trial]:
     """socket() of every family, type and protocol."""
     for family in FAMILIES:
         for type_ in TYPES:
-            yield Trial(f"socket family {family} type {type_}", (call("socket", family, type_, Swept()),),
-                        PROTOCOLS.get(family, FEW_PROTOCOLS))
+            yield Trial(
+                f"socket family {family} type {type_}",
+                (call("socket", family, type_, Swept()),),
+                PROTOCOLS.get(family, FEW_PROTOCOLS),
+            )
 
 
 def _socket_calls() -> Iterator[tuple[str, tuple[Call, ...]]]:
@@ -175,8 +209,7 @@ def use_trials() -> Iterator[Trial]:
     """Every call on a socket of the domain's own."""
     for kind, (family, type_, protocol) in KINDS.items():
         made = call("socket", family, type_ | socket.SOCK_NONBLOCK, protocol)
-        for name, calls in _socket_calls():
-            yield Trial(f"{name} on {kind}", (made, *calls))
+        yield from (Trial(f"{name} on {kind}", (made, *calls)) for name, calls in _socket_calls())
     for family, type_ in ((socket.AF_UNIX, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_STREAM)):
         yield Trial(f"socketpair family {family}", (call("socketpair", family, type_, 0, Zeros(8)),))
 
@@ -187,19 +220,27 @@ def _netlink_message(message: int) -> Data:
 
 
 NETLINK_MESSAGES = {
-    "route RTM_GETLINK": (socket.NETLINK_ROUTE, 18), "route RTM_SETLINK": (socket.NETLINK_ROUTE, 19),
-    "route RTM_NEWROUTE": (socket.NETLINK_ROUTE, 24), "route RTM_GETROUTE": (socket.NETLINK_ROUTE, 26),
-    "xfrm XFRM_MSG_NEWSA": (6, 16), "xfrm XFRM_MSG_GETSA": (6, 18),
-    "sock_diag SOCK_DIAG_BY_FAMILY": (4, 20), "generic": (16, 16),
+    "route RTM_GETLINK": (socket.NETLINK_ROUTE, 18),
+    "route RTM_SETLINK": (socket.NETLINK_ROUTE, 19),
+    "route RTM_NEWROUTE": (socket.NETLINK_ROUTE, 24),
+    "route RTM_GETROUTE": (socket.NETLINK_ROUTE, 26),
+    "xfrm XFRM_MSG_NEWSA": (6, 16),
+    "xfrm XFRM_MSG_GETSA": (6, 18),
+    "sock_diag SOCK_DIAG_BY_FAMILY": (4, 20),
+    "generic": (16, 16),
 }
 
 
 def netlink_trials() -> Iterator[Trial]:
     """A message of each kind that SELinux tells apart."""
     for name, (protocol, message) in NETLINK_MESSAGES.items():
-        yield Trial(f"netlink {name}", (
-            call("socket", socket.AF_NETLINK, socket.SOCK_RAW, protocol),
-            call("sendto", SOCKET, _netlink_message(message), 16, socket.MSG_DONTWAIT, 0, 0)))
+        yield Trial(
+            f"netlink {name}",
+            (
+                call("socket", socket.AF_NETLINK, socket.SOCK_RAW, protocol),
+                call("sendto", SOCKET, _netlink_message(message), 16, socket.MSG_DONTWAIT, 0, 0),
+            ),
+        )
 
 
 def capability_trials() -> Iterator[Trial]:
@@ -208,7 +249,7 @@ def capability_trials() -> Iterator[Trial]:
     attempts = {
         "sys_admin": call("sethostname", Text("witness"), 7),
         "sys_module": call("delete_module", Text("nothing"), 0),
-        "sys_boot": call("reboot", 0xfee1dead, 672274793, 0, 0),
+        "sys_boot": call("reboot", 0xFEE1DEAD, 672274793, 0, 0),
         "sys_time": call("clock_settime", 0, Data(timespec)),
         "sys_pacct": call("acct", 0),
         "sys_rawio": call("ioperm", 0x80, 1, 1),
@@ -221,10 +262,17 @@ def capability_trials() -> Iterator[Trial]:
         yield Trial(f"capability {capability}", (attempt,))
 
 
-def network_trials(values: range = PORTS) -> tuple[Trial, ...]:
-    """All that one domain tries by itself. `values` are the ports to sweep."""
-    return (*port_trials(values), *node_trials(), *socket_trials(), *use_trials(), *netlink_trials(),
-            *capability_trials())
+def network_trials(ports: Values = PORTS, detours: Values = PORTS) -> tuple[Trial, ...]:
+    """All that one domain tries by itself. `ports` are those to bind and connect; `detours` those to reach otherwise."""
+    return (
+        *port_trials(ports),
+        *detour_trials(detours),
+        *node_trials(),
+        *socket_trials(),
+        *use_trials(),
+        *netlink_trials(),
+        *capability_trials(),
+    )
 
 
 def inherited(runtime: str) -> dict[str, tuple[Call, ...]]:
@@ -235,14 +283,21 @@ def inherited(runtime: str) -> dict[str, tuple[Call, ...]]:
     label = runtime.encode() + b"\0"
     setting = (call("open", Text("/proc/self/attr/sockcreate"), 1), call("write", Result(0), Data(label), len(label)))
     clearing = (call("open", Text("/proc/self/attr/sockcreate"), 1), call("write", Result(3), Data(b"\n"), 1))
-    return {f"{runtime} {kind}": (*setting, call("socket", family, type_ | socket.SOCK_NONBLOCK, protocol), *clearing)
-            for kind, (family, type_, protocol) in KINDS.items()}
+    return {
+        f"{runtime} {kind}": (*setting, call("socket", family, type_ | socket.SOCK_NONBLOCK, protocol), *clearing)
+        for kind, (family, type_, protocol) in KINDS.items()
+    }
+
+
+# To connect there is to disconnect. Any other address would bind a datagram or SCTP socket to a port, which a sweep would
+# find taken.
+NOBODY = Address("0.0.0.0", port=0, family=socket.AF_UNSPEC)
 
 
 def inherit_trials(runtime: str) -> Iterator[Trial]:
     """Every call on a socket that the domain `runtime` made and left open. None changes the socket: the addresses to bind
     and connect are nobody's."""
-    for kind, (family, _type, _protocol) in KINDS.items():
+    for kind, (family, type_, protocol) in KINDS.items():
         kept = Kept(f"{runtime} {kind}")
         for name, calls in _socket_calls():
             if "shutdown" not in name and len(calls) == 1 and not name.startswith("listen"):
@@ -250,5 +305,6 @@ def inherit_trials(runtime: str) -> Iterator[Trial]:
                 yield Trial(f"{name} on {kind} of {runtime}", (Call(only.name, (kept, *only.arguments[1:])),))
         if family in NOWHERE:
             address = Address(NOWHERE[family], port=7)
-            for name in ("bind", "connect"):
-                yield Trial(f"{name} on {kind} of {runtime}", (call(name, kept, address, address.size),))
+            yield Trial(f"bind on {kind} of {runtime}", (call("bind", kept, address, address.size),))
+            to = address if type_ in (socket.SOCK_STREAM, SOCK_DCCP) and protocol != socket.IPPROTO_SCTP else NOBODY
+            yield Trial(f"connect on {kind} of {runtime}", (call("connect", kept, to, to.size),))

@@ -1,0 +1,179 @@
+"""What one boot does: the script put together from domains, trials and pairs, and where in it each answer will stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from labelgen.witness import controls, separation, trials
+from labelgen.witness.calls import Data, Result, Trial, Values, call
+from labelgen.witness.expect import Kernel, Object, Socket, Thing, socket_class
+from labelgen.witness.facts import Facts, edges
+from labelgen.witness.script import Script
+from labelgen.witness.separation import Victim
+
+# Both kernels: no module is loaded on demand (the probe loaded them), queues that do not fill up, ping for everybody.
+ALWAYS = {
+    "kernel.modprobe": "-",
+    "net.unix.max_dgram_qlen": "4096",
+    "net.core.somaxconn": "4096",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+# ioctl SIOCSIFFLAGS on "lo" with IFF_UP (netdevice(7)).
+LOOPBACK_UP = (call("socket", 2, 2, 0), call("ioctl", Result(0), 0x8914, Data(b"lo" + bytes(14) + b"\1" + bytes(15))))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sysctls of the network namespace under which the domains are tried."""
+
+    name: str
+    sysctls: Mapping[str, str]
+
+    def kernel(self, fast_open_checked: bool = True) -> Kernel:
+        """What the kernel's rules need to know of it; Linux's own defaults where it says nothing."""
+        low, high = map(int, self.sysctls.get("net.ipv4.ip_local_port_range", "32768 60999").split())
+        start = int(self.sysctls.get("net.ipv4.ip_unprivileged_port_start", "1024"))
+        return Kernel((low, high), start, fast_open_checked)
+
+
+DEFAULT = Profile(
+    "default",
+    {
+        "net.ipv4.ip_local_port_range": "32768 60999",
+        "net.ipv4.ip_unprivileged_port_start": "1024",
+        "net.ipv4.tcp_fastopen": "1",
+    },
+)
+HARDENED = Profile("hardened", {"net.ipv4.ip_local_port_range": "65535 65535", "net.ipv4.tcp_fastopen": "0"})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`attacker` tries things on a process labelled `victim` and on files labelled `files`."""
+
+    attacker: str
+    victim: str
+    files: str
+
+
+@dataclass
+class Plan:
+    """A script, and for each (context, name of trial) the line that answers it; "baseline" is the kernel by itself."""
+
+    script: Script
+    profile: Profile
+    modules: dict[str, bytes]
+    trials: dict[str, Trial] = field(default_factory=dict)
+    baseline: dict[str, int] = field(default_factory=dict)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    kept: dict[str, Object] = field(default_factory=dict)
+    listening: dict[str, str] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
+    controls: tuple[str, str] = ("", "")
+    gap: Optional[str] = None
+
+    def baseline_of(self, actor: int, tried: Iterable[Trial]) -> None:
+        """Let the unlabelled actor try what has not been tried yet, before anything is enforced."""
+        for trial in tried:
+            if trial.name not in self.baseline:
+                self.trials[trial.name] = trial
+                self.baseline[trial.name] = self.script.job(actor, trial, first_only=trial.ports)
+
+    def try_all(self, actor: int, context: str, tried: Iterable[Trial]) -> None:
+        """Let an actor try everything, and check its label after that."""
+        for trial in tried:
+            self.trials.setdefault(trial.name, trial)
+            self.lines[context, trial.name] = self.script.job(actor, trial)
+        self.script.label(actor)
+
+
+def _start(script: Script, profile: Profile, modules: Iterable[str]) -> None:
+    for name in modules:
+        script.module(f"/mod/{name}.ko")
+    script.open({}, LOOPBACK_UP)
+    for name, value in {**ALWAYS, **profile.sysctls}.items():
+        script.sysctl(name, value)
+    script.policy("/policy")
+
+
+def _inherited(plan: Plan, facts: Facts, runtimes: Iterable[str]) -> None:
+    extended = "extended_socket_class" in facts.polcaps
+    for runtime in runtimes:
+        for name, calls in trials.inherited(runtime).items():
+            plan.script.open({2: name}, calls, optional=True)
+        for kind, (family, type_, protocol) in trials.KINDS.items():
+            tclass = socket_class(family, type_, protocol, extended)
+            plan.kept[f"{runtime} {kind}"] = Socket(runtime, tclass, family, type_, protocol, facts.initial["kernel"])
+
+
+def _victims(plan: Plan, pairs: Sequence[Pair]) -> dict[Pair, tuple[Victim, Victim]]:
+    """For each pair the victim it shares with others, and one of its own that may be traced and killed."""
+    shared: dict[tuple[str, str], Victim] = {}
+    for pair in pairs:
+        if (pair.victim, pair.files) not in shared:
+            victim = Victim(pair.victim, f"{pair.victim}#{len(shared)}", pair.files)
+            actor = plan.script.actor(pair.victim)
+            plan.kept.update(separation.prepare(plan.script, actor, victim))
+            plan.listening.update(separation.unix_names(victim))
+            shared[pair.victim, pair.files] = victim
+    return {pair: (shared[pair.victim, pair.files], _mortal(plan, pair, number)) for number, pair in enumerate(pairs)}
+
+
+def _mortal(plan: Plan, pair: Pair, number: int) -> Victim:
+    victim = Victim(pair.victim, f"{pair.victim}#mortal-{number}", pair.files)
+    actor = plan.script.actor(pair.victim)
+    plan.script.keep(actor, {0: victim.slot("pid")}, (call("getpid"),))
+    plan.kept[victim.slot("pid")] = Thing(pair.victim, "process")
+    return victim
+
+
+def make(
+    facts: Facts,
+    domains: Sequence[str],
+    profile: Profile,
+    modules: dict[str, bytes],
+    *,
+    ports: Values = trials.PORTS,
+    runtimes: Sequence[str] = (),
+    pairs: Sequence[Pair] = (),
+) -> Plan:
+    """The plan of a boot in which `domains` try everything and each pair's attacker its victim.
+
+    Raises InputError where the policy has no domain fit for a control.
+    """
+    plan = Plan(Script(), profile, modules, domains=tuple(domains))
+    plan.controls, plan.gap = (controls.allowed(facts), controls.refused(facts)), controls.fast_open_gap(facts)
+    _start(plan.script, profile, modules)
+    _inherited(plan, facts, runtimes)
+    victims = _victims(plan, pairs)
+    by_itself = plan.script.actor("-")
+    attackers = {
+        context: plan.script.actor(context) for context in dict.fromkeys((*domains, *(p.attacker for p in pairs)))
+    }
+    others = {
+        context: plan.script.actor(context) for context in dict.fromkeys((*plan.controls, *filter(None, (plan.gap,))))
+    }
+    sampled = edges(facts)
+    solo = (
+        *trials.network_trials(ports, sampled),
+        *(t for runtime in runtimes for t in trials.inherit_trials(runtime)),
+    )
+    control = controls.attempts(sampled)
+    plan.baseline_of(by_itself, solo)
+    for shared, _ in victims.values():
+        plan.baseline_of(by_itself, separation.trials(shared))
+    plan.baseline_of(by_itself, (controls.fast_open_trial(), *control))
+    plan.script.enforce()
+    for context in plan.controls:
+        plan.try_all(others[context], f"control {context}", control)
+    if plan.gap:
+        plan.try_all(others[plan.gap], f"control {plan.gap}", (controls.fast_open_trial(),))
+    for context in domains:
+        plan.try_all(attackers[context], context, solo)
+    for pair, (shared, mortal) in victims.items():
+        plan.try_all(
+            attackers[pair.attacker], pair.attacker, (*separation.trials(shared), *separation.last_trials(mortal))
+        )
+    return plan

@@ -1,0 +1,324 @@
+"""The proof: what the kernel answered, held against what its rules and the policy lead one to expect."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any, Optional
+
+from labelgen.errors import InputError
+from labelgen.witness import controls, judge, kernels, machine, trials
+from labelgen.witness.answers import OK, Answer, Stretch, Stretches, WitnessError, pairs
+from labelgen.witness.calls import Values
+from labelgen.witness.expect import World
+from labelgen.witness.facts import Facts, edges, type_of
+from labelgen.witness.kernels import Kernel
+from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, make
+from labelgen.witness.script import Report
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The kernel answered otherwise than expected, for the values `low` to `high` of a trial. `rule` is the check on which
+    the expectation rests, "" where it was that nothing is asked."""
+
+    domain: str
+    trial: str
+    low: int
+    high: int
+    kernel: str
+    expected: str
+    rule: str
+
+    def __str__(self) -> str:
+        values = f" {self.low}" if self.low == self.high else f" {self.low}-{self.high}"
+        return (
+            f"{self.domain}: {self.trial}{values if self.high else ''}: the kernel answers {self.kernel}, "
+            f"expected was {self.expected}" + (f" ({self.rule})" if self.rule else "")
+        )
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The values of a trial that were not refused, as inclusive ranges."""
+
+    trial: str
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What one domain's answers came to: how many were compared, how many differ, and the ports that were let by."""
+
+    context: str
+    compared: int
+    differing: int
+    ports: tuple[Ranges, ...]
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """One kernel under one profile of sysctls. `fast_open_checked` was measured: whether it checks TCP Fast Open."""
+
+    witness: str
+    release: str
+    profile: str
+    seconds: float
+    fast_open_checked: bool
+    controls: tuple[str, str]
+    domains: tuple[Domain, ...]
+    findings: tuple[Finding, ...]
+    denials: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> int:
+        """Answers compared."""
+        return sum(domain.compared for domain in self.domains)
+
+    @property
+    def differing(self) -> int:
+        """Answers that differ."""
+        return sum(domain.differing for domain in self.domains)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the witnesses said about a policy, of which `policy` is the SHA-256."""
+
+    policy: str
+    testimonies: tuple[Testimony, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was compared and no answer differs."""
+        return bool(self.compared) and not self.differing
+
+    @property
+    def compared(self) -> int:
+        """Answers compared."""
+        return sum(testimony.compared for testimony in self.testimonies)
+
+    @property
+    def differing(self) -> int:
+        """Answers that differ."""
+        return sum(testimony.differing for testimony in self.testimonies)
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof in the types of JSON."""
+        return {"holds": self.holds, "compared": self.compared, "differing": self.differing, **asdict(self)}
+
+
+def _assert_controls(plan: Plan, report: Report) -> None:
+    good, bad = plan.controls
+    for trial in controls.attempts(edges_of(plan)):
+        if not controls.is_allowed(
+            report.answers[plan.lines[f"control {good}", trial.name]], report.answers[plan.baseline[trial.name]]
+        ):
+            raise WitnessError(f"the control {good}, which must be allowed everything, was refused: {trial.name}")
+        if not controls.is_refused(report.answers[plan.lines[f"control {bad}", trial.name]]):
+            raise WitnessError(f"the control {bad}, which must be refused everything, was allowed: {trial.name}")
+
+
+def edges_of(plan: Plan) -> Values:
+    """The ports that the controls tried."""
+    return plan.trials[controls.attempts((range(1, 2),))[0].name].values
+
+
+def _fast_open_checked(plan: Plan, report: Report) -> bool:
+    if plan.gap is None:
+        return True
+    answers = report.answers[plan.lines[f"control {plan.gap}", controls.fast_open_trial().name]]
+    return answers[0].answer.refused
+
+
+def _baseline(plan: Plan, report: Report, name: str) -> Stretches:
+    """The answers of the kernel by itself; what was tried only once must succeed."""
+    line = plan.baseline.get(name)
+    return report.answers[line] if line is not None else (Stretch(0, 0, OK),)
+
+
+def _differences(world: World, plan: Plan, report: Report, context: str, name: str) -> Iterator[Finding]:
+    trial, base = plan.trials[name], _baseline(plan, report, name)
+    expected = world.answers(trial, context, base)
+    for (low, high, answer), other in pairs(report.answers[plan.lines[context, name]], expected):
+        if answer != other:
+            _, check = world.answer(trial, context, low, _at(base, low))
+            yield Finding(context, name, low, high, str(answer), str(other), str(check or ""))
+
+
+def _at(baseline: Stretches, value: int) -> Answer:
+    return next((s.answer for s in baseline if s.low <= value <= s.high), baseline[0].answer)
+
+
+def _let_by(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
+    for (label, name), line in plan.lines.items():
+        if label == context and plan.trials[name].ports:
+            passed = tuple((s.low, s.high) for s in report.answers[line] if not s.answer.refused)
+            if passed:
+                yield Ranges(name, passed)
+
+
+def _domain(world: World, plan: Plan, report: Report, context: str) -> tuple[Domain, list[Finding]]:
+    names = [name for label, name in plan.lines if label == context]
+    findings = [found for name in names for found in _differences(world, plan, report, context, name)]
+    compared = sum(s.high - s.low + 1 for name in names for s in report.answers[plan.lines[context, name]])
+    differing = sum(found.high - found.low + 1 for found in findings)
+    return Domain(context, compared, differing, tuple(_let_by(plan, report, context))), findings
+
+
+def _denials(console: str) -> tuple[str, ...]:
+    return tuple(line[line.index("avc:") :].strip() for line in console.splitlines() if "avc:" in line)
+
+
+def _testimony(kernel: Kernel, facts: Facts, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
+    report = booted.report
+    _assert_controls(plan, report)
+    checked = _fast_open_checked(plan, report)
+    world = World(facts, plan.profile.kernel(checked), plan.kept, plan.listening)
+    contexts = dict.fromkeys(label for label, _ in plan.lines if not label.startswith("control "))
+    results = [_domain(world, plan, report, context) for context in contexts]
+    return Testimony(
+        kernel.kind,
+        report.release,
+        plan.profile.name,
+        round(seconds, 2),
+        checked,
+        plan.controls,
+        tuple(domain for domain, _ in results),
+        tuple(found for _, findings in results for found in findings),
+        _denials(booted.console),
+    )
+
+
+def _assert_known(facts: Facts, contexts: Iterable[str]) -> None:
+    known = set(facts.types)
+    for context in contexts:
+        if context.count(":") < 2 or (known and type_of(context) not in known):
+            raise InputError(f"{context}: this policy has no such context", "a context reads user:role:type:range")
+
+
+@dataclass(frozen=True)
+class _Boot:
+    """One boot of the many of a proof: a kernel, a profile, and some of the domains."""
+
+    kernel: Kernel
+    profile: Profile
+    domains: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+
+def _shares(
+    domains: Sequence[str], pairs_: Sequence[Pair], count: int
+) -> Iterator[tuple[tuple[str, ...], tuple[Pair, ...]]]:
+    """The domains dealt out to `count` boots; the pairs go with the first."""
+    for number in range(max(1, min(count, len(domains)))):
+        yield tuple(domains[number::count]), tuple(pairs_) if number == 0 else ()
+
+
+def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
+    """Boots of the same kernel and profile as one testimony."""
+    together: dict[tuple[str, str], list[Testimony]] = {}
+    for testimony in testimonies:
+        together.setdefault((testimony.witness, testimony.profile), []).append(testimony)
+    for same in together.values():
+        first = same[0]
+        domains: dict[str, Domain] = {}
+        for domain in (d for t in same for d in t.domains):
+            before = domains.get(domain.context)
+            domains[domain.context] = (
+                domain
+                if before is None
+                else Domain(
+                    domain.context,
+                    before.compared + domain.compared,
+                    before.differing + domain.differing,
+                    before.ports + domain.ports,
+                )
+            )
+        yield Testimony(
+            first.witness,
+            first.release,
+            first.profile,
+            max(t.seconds for t in same),
+            first.fast_open_checked,
+            first.controls,
+            tuple(domains.values()),
+            tuple(f for t in same for f in t.findings),
+            tuple(d for t in same for d in t.denials),
+        )
+
+
+def prove(
+    policy: Path,
+    domains: Sequence[str],
+    *,
+    facts: Optional[Facts] = None,
+    kernels_: Optional[Sequence[Kernel]] = None,
+    witness: str = "quickest",
+    profiles: Sequence[Profile] = (DEFAULT, HARDENED),
+    pairs: Sequence[Pair] = (),
+    runtimes: Sequence[str] = (),
+    denials: bool = False,
+    progress: Optional[Callable[[float], None]] = None,
+) -> Proof:
+    """Put a binary policy to the kernel: each domain tries everything, each pair's attacker its victim.
+
+    Takes: `domains`, full contexts; `facts`, what the policy says (read with libsepol when absent); `kernels_`, or else
+    `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the domains inherit; `denials`, to have the AVC
+    lines, for which only the edges of each stretch of ports are tried; `progress`, told the share done (0 to 1).
+    Raises WitnessError for a witness that is not whole, MachineError without one, InputError for a policy or a context that
+    cannot be used.
+    """
+    read = facts or judge.read(policy)
+    _assert_known(read, (*domains, *runtimes, *(c for p in pairs for c in (p.attacker, p.victim, p.files))))
+    ports = edges(read) if denials else trials.PORTS
+    processors = machine.processors()
+    boots = [
+        _Boot(kernel, profile, *share)
+        for kernel in kernels_ or machine.choose(witness)
+        for profile in profiles
+        for share in _shares(domains, pairs, len(processors))
+    ]
+    shares = [0.0] * len(boots)
+    free: Queue[int] = Queue()
+    for processor in processors:
+        free.put(processor)
+
+    def run(number: int) -> tuple[Plan, machine.Booted, float]:
+        boot, processor = boots[number], free.get()
+        plan = make(
+            read,
+            boot.domains,
+            boot.profile,
+            kernels.modules(boot.kernel),
+            ports=ports,
+            runtimes=runtimes,
+            pairs=boot.pairs,
+        )
+
+        def step(share: float) -> None:
+            shares[number] = share
+            if progress is not None:
+                progress(sum(shares) / len(shares))
+
+        start = time.monotonic()
+        try:
+            booted = machine.boot(
+                boot.kernel, policy, plan.script, plan.modules, processor=processor, audit=denials, progress=step
+            )
+        finally:
+            free.put(processor)
+        return plan, booted, time.monotonic() - start
+
+    with ThreadPoolExecutor(max_workers=len(processors)) as workers:
+        done = list(workers.map(run, range(len(boots))))
+    found = [_testimony(boot.kernel, read, *result) for boot, result in zip(boots, done)]
+    return Proof(hashlib.sha256(policy.read_bytes()).hexdigest(), tuple(_merge(found)))
+
+
+__all__ = ["DEFAULT", "HARDENED", "Domain", "Finding", "Pair", "Profile", "Proof", "Testimony", "prove"]
