@@ -1,0 +1,27 @@
+# make build   what is missing on this machine, .venv, and `labelgen build`
+# make test    what the tests need besides, and all tests
+# make lint    ruff and mypy
+# make bench   times and memory beside the bare commands; BASE=reference, or any other base
+
+PYTEST_ARGS ?= -n 2
+BASE ?= reference
+
+.PHONY: build test lint bench
+
+build:
+	@tools/setup build
+	.venv/bin/labelgen build
+
+test:
+	@tools/setup test
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+lint:
+	@tools/setup test
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+bench:
+	@tools/setup build
+	.venv/bin/python bench/bench.py --base $(BASE)
