@@ -6,6 +6,7 @@ at their worst, a grant at their least.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,11 +16,13 @@ from labelgen import conditions
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, leaves, single_level
-from labelgen.derivation import DOMAIN, FILE_CLASSES, resolve_parent
+from labelgen.derivation import DOMAIN, FILE_CLASSES, GENERATED, OWN_ATTRIBUTES, resolve_parent
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
     ICMP,
+    EXTENDED_SOCKET_CLASSES,
+    EXTENDED_SOCKETS,
     KERNEL_SOCKET_CLASSES,
     LABELLED_NETWORKING,
     PROTOCOLS,
@@ -28,7 +31,6 @@ from labelgen.network import (
     ROUTES,
     SERVE,
     SOCKET_USE,
-    NetworkModel,
     Protocol,
     netlink_class,
 )
@@ -130,17 +132,23 @@ class Subject:
         setting = conditions.smallest_setting(condition) or {}
         return Finding(claim, self.role.name, message, tuple(rules), tuple(sorted(setting.items())), self.line(*where))
 
-    def granted(self, claim: str, key: Key, bits: int, message: str, where: Where = ("network",)) -> Iterator[Finding]:
-        """A finding for each rule by which the domain has a permission it should not have on the types of `bits`."""
-        targets = self.policy.names(bits)
-        shown = targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more types"
-        yield self.finding(
-            claim,
-            f"{self.domain} {message}: {shown}:{key[0]} {key[1]}",
-            self.verification.access.evidence(self.domain, targets[0], key),
-            self.grants.condition(key, self.policy.bits[targets[0]]),
-            where,
-        )
+    def excess(self, claim: str, grants: Mapping[Key, int], message: str, where: Where) -> Iterator[Finding]:
+        """A finding for each class and set of target types on which the domain has permissions that it should not."""
+        together: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for (tclass, perm), bits in sorted(grants.items()):
+            if bits:
+                together[tclass, bits].append(perm)
+        for (tclass, bits), perms in together.items():
+            targets = self.policy.names(bits)
+            keys = [(tclass, perm) for perm in perms]
+            rules = (rule for key in keys for rule in self.verification.access.evidence(self.domain, targets[0], key))
+            condition = conditions.any_of(self.grants.condition(key, self.policy.bits[targets[0]]) for key in keys)
+            words = f"{self.domain} {message}: {_some(targets)}:{tclass} {' '.join(perms)}"
+            yield self.finding(claim, words, dict.fromkeys(rules), condition, where)
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more types"
 
 
 @dataclass
@@ -170,10 +178,6 @@ class Verification:
     @cached_property
     def reacher(self) -> Reacher:
         return Reacher(self.policy, self.ports)
-
-    @cached_property
-    def network(self) -> NetworkModel:
-        return NetworkModel(self.policy.socket_classes)
 
     @cached_property
     def constraints(self) -> Constraints:
@@ -288,11 +292,37 @@ def _allowed(subject: Subject, key: Key) -> int:
 
 def network(subject: Subject) -> Iterator[Finding]:
     """The ports, protocols and socket families the domain can use are those declared."""
-    for key, bits in sorted(subject.worst.items()):
-        if subject.verification.network.of(key[0], (key[1],)):
-            excess = bits & ~_allowed(subject, key)
-            if excess:
-                yield from subject.granted("network", key, excess, "has network that its role file does not declare")
+    model = subject.policy.network
+    excess = {key: model.part(*key, bits) & ~_allowed(subject, key) for key, bits in subject.worst.items()}
+    yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
+    if not subject.verification.exact:
+        yield from _hidden(subject)
+
+
+def _hidden(subject: Subject) -> Iterator[Finding]:
+    """Network that the real policy may grant through a set of types whose expression a binary has forgotten: the set
+    holds every other type of an attribute that the role joins, or most types there are."""
+    policy, parent = subject.policy, subject.verification.parent_grants[subject.parent].worst()
+    joined = [
+        policy.attributes[name] & ~subject.verification.role_domains
+        for name in policy.attributes_of[subject.domain]
+        if name not in OWN_ATTRIBUTES
+    ]
+    for name, members_ in sorted(policy.attributes.items()):
+        holds_attribute = any(bits and not bits & ~members_ for bits in joined)
+        if not GENERATED.match(name) or not (holds_attribute or 2 * bin(members_).count("1") > len(policy.types)):
+            continue
+        for rule in policy.by_source.get(name, ()):
+            for perm in rule.perms if rule.kind == "allow" else ():
+                bits = policy.network.part(rule.tclass, perm, policy.bits[rule.target])
+                if bits & parent.get((rule.tclass, perm), 0) & ~_allowed(subject, (rule.tclass, perm)):
+                    yield subject.finding(
+                        "network",
+                        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, which "
+                        f"has {rule.tclass} {perm}; verify on the modules of the base",
+                        (str(rule),),
+                        where=("network",),
+                    )
 
 
 # -- able
@@ -320,7 +350,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
     for tclass in sorted(_declared_whole(network)):
         yield ("network",), list(subject.reach.create_needs(tclass))
     if network.raw:
-        yield ("network", "raw"), [Need("capability", "net_raw", subject.domain, "for raw sockets")]
+        yield ("network", "raw"), [Need("capability", "net_raw", (subject.domain,), "for raw sockets")]
 
 
 def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[Need]:
@@ -328,9 +358,15 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
     narrowed."""
     yield from subject.reach.bind_needs(protocol, segment.low)
     tclass = PROTOCOLS[protocol].tclass
-    yield Need(tclass, "name_bind", segment.type, f"the type of {protocol}/{segment}")
+    parent = subject.verification.parent_grants[subject.parent].always.get((tclass, "node_bind"), 0)
+    for node in subject.policy.node_types:
+        if parent & subject.policy.bits[node]:
+            yield Need(tclass, "node_bind", (node,), "to bind an address")
+    yield Need(tclass, "name_bind", (segment.type,), f"the type of {protocol}/{segment}")
     yield from (
-        Need(tclass, perm, subject.domain, "to serve") for perm in ("listen", "accept") if PROTOCOLS[protocol].accepts
+        Need(tclass, perm, (subject.domain,), "to serve")
+        for perm in ("listen", "accept")
+        if PROTOCOLS[protocol].accepts
     )
 
 
@@ -353,8 +389,12 @@ def _unmet(subject: Subject, need: Need, where: Where) -> Iterator[Finding]:
             where,
         )
     source = single_level("system_u", "system_r", subject.domain, "c1", "c2")
-    target = _object(subject, need.target)
-    for constraint in subject.verification.constraints.refusing(source, target, need.tclass, need.perm):
+    refusing = subject.verification.constraints.refusing
+    for constraint in (
+        constraint
+        for target in need.targets
+        for constraint in refusing(source, _object(subject, target), need.tclass, need.perm)
+    ):
         yield subject.finding(
             "able",
             f"{subject.domain} is refused what it declares by a constraint: {need}",
@@ -398,12 +438,19 @@ def contained(subject: Subject) -> Iterator[Finding]:
             where=("parent",),
         )
     parent = subject.verification.parent_grants[subject.parent]
-    for key, bits in sorted(subject.grants.always.items()):
-        yield from _beyond(subject, key, bits & ~parent.always.get(key, 0), True)
+    message = f"has what {subject.parent} lacks"
+    beyond = {
+        key: _beyond(subject, key, bits & ~parent.always.get(key, 0), True)
+        for key, bits in subject.grants.always.items()
+    }
+    yield from subject.excess("contained", beyond, message, ("parent",))
     for guard, grants in sorted(subject.grants.sometimes.items()):
-        for key, bits in sorted(grants.items()):
-            same = parent.sometimes.get(guard, {}).get(key, 0)
-            yield from _beyond(subject, key, bits & ~parent.always.get(key, 0) & ~same, guard.condition)
+        same = parent.sometimes.get(guard, {})
+        beyond = {
+            key: _beyond(subject, key, bits & ~parent.always.get(key, 0) & ~same.get(key, 0), guard.condition)
+            for key, bits in grants.items()
+        }
+        yield from subject.excess("contained", beyond, message, ("parent",))
     yield from _beyond_xperms(subject)
 
 
@@ -415,7 +462,8 @@ def _counterpart(subject: Subject, number: int) -> int:
     return subject.policy.bits[subject.policy.bounds.get(name, name)]
 
 
-def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> Iterator[Finding]:
+def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
+    """Those of the target types in `bits` on which the parent lacks a permission where `condition` grants it."""
     parent = subject.verification.parent_grants[subject.parent]
     excess = 0
     for number in members(bits):
@@ -423,8 +471,7 @@ def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> Iter
         had = conditions.either(parent.condition(key, bit), parent.condition(key, _counterpart(subject, number)))
         if not conditions.implies(condition, had):
             excess |= bit
-    if excess:
-        yield from subject.granted("contained", key, excess, f"has what {subject.parent} lacks", ("parent",))
+    return excess
 
 
 def _beyond_xperms(subject: Subject) -> Iterator[Finding]:
@@ -461,9 +508,8 @@ def complete(subject: Subject) -> Iterator[Finding]:
 
 
 def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condition) -> Iterator[Finding]:
-    if subject.verification.network.of(key[0], (key[1],)):
-        return
     parent_bit = subject.policy.bits[subject.parent]
+    bits &= ~subject.policy.network.part(*key, bits)
     wanted = bits & ~parent_bit & ~_apart(subject) | (subject.bit if bits & parent_bit else 0)
     if key[0] == "process" and key[1] in LEADING:
         wanted &= subject.bit
@@ -473,11 +519,10 @@ def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condit
             lacking |= 1 << number
     if lacking:
         names = subject.policy.names(lacking)
-        more = f" and {len(names) - 1} more types" if len(names) > 1 else ""
         target = names[0] if names[0] != subject.domain else subject.parent
         yield subject.finding(
             "complete",
-            f"{subject.domain} lacks what {subject.parent} has: {names[0]}{more}:{key[0]} {key[1]}",
+            f"{subject.domain} lacks what {subject.parent} has: {_some(names)}:{key[0]} {key[1]}",
             subject.verification.access.evidence(subject.parent, target, key),
             condition,
             ("parent",),
@@ -562,9 +607,8 @@ def _acts_on_others(subject: Subject) -> Iterator[Finding]:
     """The domain has no permission on another role, its private files or the parent's processes."""
     others = _apart(subject) & ~subject.verification.private_types[subject.role.name]
     others |= subject.policy.bits[subject.parent]
-    for key, bits in sorted(subject.worst.items()):
-        if bits & others:
-            yield from subject.granted("separate", key, bits & others, "can act on another container's", ("name",))
+    reached = {key: bits & others for key, bits in subject.worst.items()}
+    yield from subject.excess("separate", reached, "can act on another container's", ("name",))
 
 
 def _acted_upon(subject: Subject) -> Iterator[Finding]:
@@ -692,10 +736,9 @@ def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator
     there = subject.verification.access.outgoing(target).worst()
     mapped = subject.policy.bits[target]
     for other, bits in sorted(there.items()):
-        if not subject.verification.network.of(other[0], (other[1],)):
-            continue
+        bits &= subject.policy.network.part(*other, bits)
         seen_as_own = bits & ~mapped | (subject.bit if bits & mapped else 0)
-        if seen_as_own & ~subject.worst.get(other, 0) or target in subject.policy.permissive:
+        if seen_as_own & ~subject.worst.get(other, 0) or (bits and target in subject.policy.permissive):
             yield subject.finding(
                 "closed",
                 f"{' -> '.join(path)}: {key[1]} leads to more network ({other[0]} {other[1]})",
@@ -711,11 +754,14 @@ def known(subject: Subject) -> Iterator[Finding]:
     """No socket class is decided by handle_unknown."""
     if subject.policy.handle_unknown != "allow":
         return
-    for tclass in sorted(KERNEL_SOCKET_CLASSES - set(subject.policy.classes)):
+    asked = KERNEL_SOCKET_CLASSES
+    if EXTENDED_SOCKETS not in subject.policy.polcaps:
+        asked = asked - EXTENDED_SOCKET_CLASSES
+    unknown = sorted(asked - set(subject.policy.classes))
+    if unknown:
         yield subject.finding(
             "known",
-            f"the policy does not define the class {tclass}, so handle_unknown="
-            f"{subject.policy.handle_unknown} decides it for {subject.domain}",
+            f"the policy does not define {', '.join(unknown)}, so handle_unknown=allow lets {subject.domain} use them",
         )
 
 

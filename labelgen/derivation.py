@@ -15,12 +15,13 @@ from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
 from labelgen.errors import InputError
-from labelgen.network import LABELLED_NETWORKING, NetworkModel
+from labelgen.network import LABELLED_NETWORKING
 from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
 
 DOMAIN = "lxc_domain"
 NET_DOMAIN = "lxc_net_domain"
 FILE_TYPE = "lxc_file_type"
+OWN_ATTRIBUTES = (DOMAIN, NET_DOMAIN, FILE_TYPE)
 
 # libsepol, module_to_cil.c: what stands for a set of types in a rule gets a name like this one, anew at each compile.
 GENERATED = re.compile(r".+_typeattr_[0-9]+\Z|cil_gen_require\Z")
@@ -63,6 +64,7 @@ REASONS = {
     "network": "dropped: network",
     "leads out": "dropped: a transition to another domain, which may have more network",
     "between": "dropped: between containers; a role acts only on itself",
+    "sysctl": "copied, but for writing to sysctls of the network",
     "silence": "dropped: would hide a refused network access from the audit log",
     "other label": "dropped: its result is the parent type itself",
 }
@@ -147,7 +149,7 @@ class Deriver:
     def __init__(self, policy: Policy, parent: str, probe: Optional[Probe] = None) -> None:
         self.policy = policy
         self.probe = probe
-        self.network = NetworkModel(policy.socket_classes)
+        self.network = policy.network
         self.parent, self.file_type = resolve_parent(policy, parent)
         self.parent_bit = policy.bits[self.parent]
         self.joined = self._attributes_to_join()
@@ -170,7 +172,7 @@ class Deriver:
         """Those attributes that grant network to a type that has nothing else: asked of the linker."""
         assert self.probe is not None
         linked, types = self.probe(attributes)
-        network = NetworkModel(linked.socket_classes)
+        network = linked.network
         for attribute, name in zip(attributes, types):
             if any(network.of(rule.tclass, rule.perms) for rule in linked.rules_from(name)):
                 yield attribute
@@ -214,23 +216,24 @@ class Deriver:
 
     # -- sets of types as the module language writes them
 
-    def _set(self, symbol: str, without_parent: bool, minus: Iterable[str] = ()) -> tuple[str, ...]:
-        """`symbol` as a set, the parent taken out where asked; empty when nothing is left."""
+    def _set(self, symbol: str, without: Iterable[str] = (), minus: Iterable[str] = ()) -> tuple[str, ...]:
+        """`symbol` as a set: the types `without` and the attributes `minus` taken out; empty when nothing is left."""
         bits = self.policy.bits[symbol]
-        if without_parent:
-            bits &= ~self.parent_bit
+        removed = [name for name in without if bits & self.policy.bits[name]]
+        for name in removed:
+            bits &= ~self.policy.bits[name]
         if not bits:
             return ()
         if GENERATED.match(symbol):
             return tuple(self.policy.names(bits))
-        removed = [self.parent] if without_parent and self.policy.bits[symbol] & self.parent_bit else []
         return (symbol, *(f"-{name}" for name in (*removed, *minus)))
 
-    def _target_set(self, symbol: str) -> tuple[str, ...]:
-        """The targets of a rule of the parent, without the parent, other roles and their private files."""
+    def _target_set(self, symbol: str, spared: Iterable[str] = ()) -> tuple[str, ...]:
+        """The targets of a rule of the parent, without the parent, the types `spared`, other roles and their private
+        files."""
         minus = [DOMAIN] if symbol in self.joined else []
         minus += [FILE_TYPE] if symbol in self.file_joined else []
-        return self._set(symbol, True, minus)
+        return self._set(symbol, (self.parent, *spared), minus)
 
     # -- rules with the parent as source
 
@@ -259,19 +262,33 @@ class Deriver:
             leading = rest & {"transition", "dyntransition"}
             rest -= leading
             reason = "leads out" if leading else reason
-        if rest:
+        writes = (
+            self.network.writes(rule.tclass, rest) if self.policy.bits[rule.target] & self.network.sysctls else None
+        )
+        if rest and not writes:
             reason = "copied"
             yield from self._to_targets(rule, DOMAIN, rest)
+        elif writes:
+            reason = "sysctl"
+            yield from self._spared(rule, rest, writes)
         self.counts[reason] += 1
+
+    def _spared(self, rule: Rule, perms: frozenset[str], writes: frozenset[str]) -> Iterator[SharedRule]:
+        """A rule on files that are sysctls of the network among others: those are not written."""
+        if perms - writes:
+            yield from self._to_targets(rule, DOMAIN, perms - writes)
+        yield from self._to_targets(rule, DOMAIN, writes, self.policy.names(self.network.sysctls))
 
     def _only_self(self, symbol: str) -> bool:
         return self.policy.bits[symbol] == self.parent_bit
 
-    def _to_targets(self, rule: Rule, attribute: str, perms: frozenset[str]) -> Iterator[SharedRule]:
+    def _to_targets(
+        self, rule: Rule, attribute: str, perms: frozenset[str], spared: Sequence[str] = ()
+    ) -> Iterator[SharedRule]:
         common = ((rule.tclass,), tuple(sorted(perms)), self._condition(rule.guard))
         if self.policy.bits[rule.target] & self.parent_bit:
             yield SharedRule(rule.kind, (attribute,), ("self",), *common)
-        targets = self._target_set(rule.target)
+        targets = self._target_set(rule.target, spared)
         if targets:
             yield SharedRule(rule.kind, (attribute,), targets, *common)
 
@@ -352,7 +369,7 @@ class Deriver:
         """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""
         if rule.source == self.parent or rule.target in self.joined:
             return
-        if self._set(rule.source, True) and rule.kind in ACCESS_RULES | XPERM_RULES:
+        if self._set(rule.source, (self.parent,)) and rule.kind in ACCESS_RULES | XPERM_RULES:
             yield self._incoming_access(rule)
         else:
             self.counts["between"] += 1
@@ -362,7 +379,7 @@ class Deriver:
         self.counts["labelled" if network else "copied"] += 1
         return SharedRule(
             rule.kind,
-            self._set(rule.source, True),
+            self._set(rule.source, (self.parent,)),
             (NET_DOMAIN if network else DOMAIN,),
             (rule.tclass,),
             tuple(sorted(rule.perms)),
@@ -376,7 +393,7 @@ class Deriver:
         self.counts["copied"] += 1
         yield SharedRule(
             rule.kind,
-            self._set(rule.source, False),
+            self._set(rule.source),
             (DOMAIN,),
             (rule.tclass,),
             (),
@@ -395,7 +412,7 @@ class Deriver:
                 continue
             yield SharedRule(
                 rule.kind,
-                self._set(rule.source, False),
+                self._set(rule.source),
                 (FILE_TYPE,),
                 (rule.tclass,),
                 tuple(sorted(rule.perms)),
@@ -405,7 +422,7 @@ class Deriver:
         for rule in self.policy.rules_from(self.file_type):
             if rule.source in self.file_joined or rule.kind != "allow":
                 continue
-            targets = self._set(rule.target, False)
+            targets = self._set(rule.target)
             yield SharedRule(
                 rule.kind, (FILE_TYPE,), targets, (rule.tclass,), tuple(sorted(rule.perms)), self._condition(rule.guard)
             )
@@ -428,7 +445,7 @@ class Deriver:
         found: dict[str, set[str]] = defaultdict(set)
         for rule in self._unconditional():
             if "node_bind" in rule.perms:
-                found[rule.tclass].update(self._set(rule.target, False))
+                found[rule.tclass].update(self._set(rule.target))
         return _sorted(found)
 
     def port_types(self, perm: str) -> dict[str, tuple[str, ...]]:
@@ -491,7 +508,7 @@ def _with(rule: SharedRule, axis: str, names: tuple[str, ...]) -> SharedRule:
 def _can_be_united(names: tuple[str, ...]) -> bool:
     """Whether a set may be united with another: a subtraction would take from both, and what is said of roles and
     their files is said under headings of their own."""
-    return not any(name.startswith("-") or name in ("self", DOMAIN, NET_DOMAIN, FILE_TYPE) for name in names)
+    return not any(name.startswith("-") or name in ("self", *OWN_ATTRIBUTES) for name in names)
 
 
 def derive(policy: Policy, parent: str, probe: Optional[Probe] = None) -> Derivation:

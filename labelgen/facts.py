@@ -14,7 +14,7 @@ from labelgen import base as bases
 from labelgen.base import Base
 from labelgen.derivation import Derivation, Probe, SharedRule, derive
 from labelgen.errors import InputError
-from labelgen.network import CATCH_ALL_PORT_TYPES
+from labelgen.network import CATCH_ALL_PORT_TYPES, EXTENDED_SOCKET_CLASSES, EXTENDED_SOCKETS
 from labelgen.policy import Policy
 from labelgen.ports import PortTable, Segment
 
@@ -69,6 +69,12 @@ def _probe(base: Base) -> Probe:
     return link
 
 
+def _classes_in_use(policy: Policy) -> frozenset[str]:
+    """The classes that a kernel asks this policy about."""
+    unused = frozenset() if EXTENDED_SOCKETS in policy.polcaps else EXTENDED_SOCKET_CLASSES
+    return frozenset(policy.classes) - unused
+
+
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
     """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
     _require_mls(policy, base)
@@ -80,7 +86,7 @@ def gather(policy: Policy, base: Base, parent: str) -> Facts:
         port_type_names=frozenset(policy.names(policy.attributes.get("port_type", 0))) | portcon_types,
         catch_all={name: policy.attributes_of[name] for name in sorted(catch_all)},
         aliases=dict(policy.aliases),
-        classes=frozenset(policy.classes),
+        classes=_classes_in_use(policy),
         attributes=frozenset(policy.attributes),
         taken=frozenset(policy.bits) | frozenset(policy.aliases),
     )

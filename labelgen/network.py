@@ -11,6 +11,18 @@ from dataclasses import dataclass
 # hooks.c, socket_type_to_security_class: AF_UNIX is the one family whose sockets stay on the host.
 UNIX_SOCKETS = frozenset({"unix_stream_socket", "unix_dgram_socket"})
 
+# The families that have a class of their own only with the policy capability extended_socket_class (hooks.c,
+# socket_type_to_security_class); without it sctp and icmp count as rawip_socket, the others as `socket`.
+EXTENDED_SOCKET_CLASSES = frozenset(
+    f"{name}_socket"
+    for name in (
+        "sctp", "icmp", "ax25", "ipx", "netrom", "atmpvc", "x25", "rose", "decnet", "atmsvc", "rds", "irda", "pppox",
+        "llc", "can", "tipc", "bluetooth", "iucv", "rxrpc", "isdn", "phonet", "ieee802154", "caif", "alg", "nfc",
+        "vsock", "kcm", "qipcrtr", "smc", "xdp", "mctp",
+    )
+)  # fmt: skip
+EXTENDED_SOCKETS = "extended_socket_class"
+
 # Every class of socket that kernels up to 6.12 may ask a policy about (include/classmap.h).
 KERNEL_SOCKET_CLASSES = frozenset(
     f"{name}_socket"
@@ -113,6 +125,11 @@ SOCKET_USE = (
 SERVE = ("accept", "bind", "listen")
 REACH_OUT = ("connect",)
 
+# Writing below /proc/sys/net sets the ephemeral range, TCP Fast Open and the privileged ports of the container's own
+# network namespace (net/ipv4/sysctl_net_ipv4.c), and so undoes what the port types forbid.
+SYSCTL_CLASS = "file"
+SYSCTL_WRITES = frozenset({"append", "write"})
+
 # Names and types that stand for "no service in particular": a port that only one of them covers must not be granted
 # through it, for it would bring thousands of others (refpolicy and Fedora, policy/modules/kernel/corenetwork).
 CATCH_ALL_PORT_TYPES = frozenset(
@@ -191,9 +208,11 @@ def netlink_families(classes: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class NetworkModel:
-    """Which permissions of one policy are network permissions; `sockets` are the policy's socket classes."""
+    """Which permissions of one policy are network permissions: `sockets` are its socket classes, `sysctls` the bitset
+    of the types of /proc/sys/net."""
 
     sockets: frozenset[str]
+    sysctls: int
 
     @property
     def classes(self) -> frozenset[str]:
@@ -207,3 +226,13 @@ class NetworkModel:
         if tclass in CAPABILITY_CLASSES:
             return NETWORK_CAPABILITIES.intersection(perms)
         return frozenset()
+
+    def writes(self, tclass: str, perms: Iterable[str]) -> frozenset[str]:
+        """Those of `perms` that are network permissions on the types of /proc/sys/net, and on no other."""
+        return SYSCTL_WRITES.intersection(perms) if tclass == SYSCTL_CLASS else frozenset()
+
+    def part(self, tclass: str, perm: str, bits: int) -> int:
+        """Those of the target types in `bits` on which a permission is a network permission."""
+        if self.of(tclass, (perm,)):
+            return bits
+        return bits & self.sysctls if self.writes(tclass, (perm,)) else 0

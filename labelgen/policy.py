@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from labelgen import conditions
 from labelgen.conditions import Condition
 from labelgen.errors import InputError, MachineError
+from labelgen.network import NetworkModel
 
 if TYPE_CHECKING:
     import setools
@@ -254,6 +255,27 @@ class Policy:
             except setools_module().exception.NoCommon:
                 continue
         return frozenset(inheriting | {name for name in self.classes if name == "socket" or name.endswith("_socket")})
+
+    @cached_property
+    def network_sysctls(self) -> int:
+        """The bitset of the types of /proc/sys/net."""
+        return self._union(
+            item.context.type_.name
+            for item in self._policy.genfscons()
+            if item.fs == "proc" and (item.path + "/").startswith("/sys/net/")
+        )
+
+    @cached_property
+    def network(self) -> NetworkModel:
+        """Which permissions of this policy are network permissions."""
+        return NetworkModel(self.socket_classes, self.network_sysctls)
+
+    @cached_property
+    def node_types(self) -> tuple[str, ...]:
+        """The types that addresses may have: of the initial SID and of every nodecon."""
+        return tuple(
+            sorted({self.initial_sids["node"], *(item.context.type_.name for item in self._policy.nodecons())})
+        )
 
     @cached_property
     def booleans(self) -> dict[str, bool]:

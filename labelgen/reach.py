@@ -17,7 +17,6 @@ from labelgen.network import (
     PRIVILEGED_PORTS_BELOW,
     PROTOCOLS,
     UNIX_SOCKETS,
-    NetworkModel,
 )
 from labelgen.policy import Guard, Policy, Rule
 from labelgen.ports import PortTable, Segment, as_text
@@ -25,15 +24,15 @@ from labelgen.ports import PortTable, Segment, as_text
 
 @dataclass(frozen=True)
 class Need:
-    """One permission that an action takes, and why."""
+    """One permission that an action takes, on any one of the `targets`, and why."""
 
     tclass: str
     perm: str
-    target: str
+    targets: tuple[str, ...]
     why: str
 
     def __str__(self) -> str:
-        return f"{self.target}:{self.tclass} {self.perm} ({self.why})"
+        return f"{' or '.join(self.targets)}:{self.tclass} {self.perm} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Answer:
                 {
                     "class": met.need.tclass,
                     "permission": met.need.perm,
-                    "target": met.need.target,
+                    "targets": list(met.need.targets),
                     "granted": met.condition is not False,
                     "rules": list(met.rules),
                 }
@@ -110,7 +109,7 @@ class Reach:
     """What one domain can do on the network."""
 
     domain: str
-    node: str
+    nodes: tuple[str, ...]
     rules: tuple[NetworkRule, ...]
     ports: PortTable
     _met: dict[Need, Met] = field(default_factory=dict, repr=False)
@@ -121,7 +120,7 @@ class Reach:
             found = [
                 rule
                 for rule in self.rules
-                if rule.tclass == need.tclass and need.perm in rule.perms and need.target in rule.targets
+                if rule.tclass == need.tclass and need.perm in rule.perms and not rule.targets.isdisjoint(need.targets)
             ]
             self._met[need] = Met(
                 need, conditions.any_of(rule.condition for rule in found), tuple(rule.text for rule in found)
@@ -136,32 +135,32 @@ class Reach:
 
     def create_needs(self, tclass: str) -> Iterator[Need]:
         """What opening a socket takes (selinux_socket_create)."""
-        yield Need(tclass, "create", self.domain, "to open the socket")
+        yield Need(tclass, "create", (self.domain,), "to open the socket")
 
     def bind_needs(self, protocol: str, port: int) -> Iterator[Need]:
         """What binding a port takes (selinux_socket_bind)."""
         tclass = PROTOCOLS[protocol].tclass
         yield from self.create_needs(tclass)
-        yield Need(tclass, "bind", self.domain, "to bind it")
-        yield Need(tclass, "node_bind", self.node, "to bind an address")
+        yield Need(tclass, "bind", (self.domain,), "to bind it")
+        yield Need(tclass, "node_bind", self.nodes, "to bind an address")
         if not EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]:
-            yield Need(tclass, "name_bind", self.port_type(protocol, port), f"the type of {protocol}/{port}")
+            yield Need(tclass, "name_bind", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
         if port < PRIVILEGED_PORTS_BELOW:
-            yield Need("capability", "net_bind_service", self.domain, f"for ports below {PRIVILEGED_PORTS_BELOW}")
+            yield Need("capability", "net_bind_service", (self.domain,), f"for ports below {PRIVILEGED_PORTS_BELOW}")
 
     def connect_needs(self, protocol: str, port: int) -> Iterator[Need]:
         """What connecting takes (selinux_socket_connect_helper)."""
         tclass = PROTOCOLS[protocol].tclass
         yield from self.create_needs(tclass)
-        yield Need(tclass, "connect", self.domain, "to connect it")
+        yield Need(tclass, "connect", (self.domain,), "to connect it")
         if PROTOCOLS[protocol].connect_is_checked_by_port:
-            yield Need(tclass, "name_connect", self.port_type(protocol, port), f"the type of {protocol}/{port}")
+            yield Need(tclass, "name_connect", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
 
     def send_needs(self, protocol: str) -> Iterator[Need]:
         """What sending on a fresh socket takes (selinux_socket_sendmsg)."""
         tclass = PROTOCOLS[protocol].tclass
         yield from self.create_needs(tclass)
-        yield Need(tclass, "write", self.domain, "to send on it")
+        yield Need(tclass, "write", (self.domain,), "to send on it")
 
     def port_type(self, protocol: str, port: int) -> str:
         """The type of a port."""
@@ -233,7 +232,7 @@ class Reach:
 
     def _segments(self, protocol: str, perm: str, own: tuple[str, ...]) -> list[Segment]:
         tclass = PROTOCOLS[protocol].tclass
-        if any(self.met(Need(tclass, name, self.domain, "")).condition is False for name in own):
+        if any(self.met(Need(tclass, name, (self.domain,), "")).condition is False for name in own):
             return []
         types = {
             target for rule in self.rules if rule.tclass == tclass and perm in rule.perms for target in rule.targets
@@ -261,7 +260,7 @@ class Reach:
         """Everything but the ports, which all domains share."""
         return {
             "domain": self.domain,
-            "node": self.node,
+            "nodes": list(self.nodes),
             "rules": [
                 [
                     rule.tclass,
@@ -279,7 +278,7 @@ class Reach:
         """The reach kept by `to_json`."""
         return cls(
             data["domain"],
-            data["node"],
+            tuple(data["nodes"]),
             tuple(
                 NetworkRule(
                     tclass,
@@ -300,12 +299,12 @@ class Reacher:
     def __init__(self, policy: Policy, ports: PortTable) -> None:
         self.policy = policy
         self.ports = ports
-        self.network = NetworkModel(policy.socket_classes)
-        self.node = policy.initial_sids["node"]
+        self.network = policy.network
+        self.nodes = policy.node_types
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
-        return Reach(domain, self.node, tuple(self._rules(domain)), self.ports)
+        return Reach(domain, self.nodes, tuple(self._rules(domain)), self.ports)
 
     def _rules(self, domain: str) -> Iterator[NetworkRule]:
         for rule in self.policy.rules_from(domain):
