@@ -92,7 +92,10 @@ def open_with_parent(spec: Optional[str], parent: str, progress: Progress) -> tu
     if bases.host_has_policy():
         try:
             base = bases.open_base(bases.locate(bases.HOST), progress)
-            return base, facts.of_base(base, parent), "base: this host's own policy"
+            # Reading all its rules only to find no parent would cost a second on every call.
+            if facts.names_type(base, parent):
+                return base, facts.of_base(base, parent), "base: this host's own policy"
+            reason = f"the host's own policy has no type {parent}"
         except InputError as error:
             reason = f"the host's own policy cannot be used: {error.message.splitlines()[0]}"
     base = bases.open_base(bases.locate(bases.REFERENCE), progress)

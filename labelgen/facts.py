@@ -130,6 +130,12 @@ def _from_json(data: Any) -> Facts:
     )
 
 
+def names_type(base: Base, name: str) -> bool:
+    """Whether the base declares a type or an alias of this name."""
+    text = base.cil.read_bytes()
+    return any(f"({kind} {name})".encode() in text for kind in ("type", "typealias"))
+
+
 def of_base(base: Base, parent: str) -> Facts:
     """The facts of a base for one parent, from the cache where they were gathered before.
 

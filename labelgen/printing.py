@@ -18,7 +18,7 @@ from labelgen.claims import Finding
 from labelgen.conditions import smallest_setting
 from labelgen.derivation import REASONS
 from labelgen.facts import Facts
-from labelgen.reach import Answer, Met
+from labelgen.reach import Answer
 from labelgen.verdict import RoleVerdict, Verdict
 
 LABEL = 12
@@ -125,16 +125,12 @@ def answer(result: Answer) -> None:
     if setting:
         _line("only if", ", ".join(f"{name}={'on' if on else 'off'}" for name, on in setting.items()))
     for met in result.met:
-        _met(met)
+        if met.condition is False:
+            _line("missing", str(met.need), fg="red")
+    for rule in dict.fromkeys(rule for met in result.met for rule in met.rules):
+        _line("rule", rule)
     for note in result.notes:
         _line("note", note)
-
-
-def _met(met: Met) -> None:
-    if met.condition is False:
-        _line("missing", str(met.need), fg="red")
-    for rule in met.rules:
-        _line("rule", rule)
 
 
 def closing(built: Built, output: Path) -> None:
