@@ -130,14 +130,18 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
 
 def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
     """Link compiled modules onto a base. Raises InputError with the linker's words."""
+    _link(base, [cil for module in compiled for cil in module.linked], policy)
+
+
+def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     try:
-        bases.link([base.cil, *(cil for module in compiled for cil in module.linked)], base.mls, policy)
+        bases.link([base.cil, *cil], base.mls, policy)
     except programs.ProgramFailed as error:
         if error.status is None or error.status < 0:
             raise
         raise InputError(
             f"the modules do not link onto the base {base.name}:\n{error.stderr}",
-            "a template was changed, or the base contradicts itself",
+            "the base is not the one they were made for, a template was changed, or the base contradicts itself",
         ) from error
 
 
@@ -242,6 +246,32 @@ def verify_installed(inputs: Inputs, path: Path) -> Verdict:
     return verdict(Verification(policy, tuple(files)))
 
 
+def base_digest(build_folder: Path) -> str:
+    """The SHA-256 of the base that a tree was built for. Raises InputError."""
+    return str(_read(build_folder / MANIFEST)["base"]["sha256"])
+
+
+def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
+    """Link the modules of a built tree, as they are, onto a base and check their roles there.
+
+    Raises InputError where there is no build, a module or role file was changed since, or they do not link.
+    """
+    manifest = _read(build_folder / MANIFEST)
+    files = role.read_all(inputs.roles, inputs.names or sorted(manifest["roles"]))
+    for file in files:
+        _check_unchanged(build_folder, file.role.name, inputs.roles)
+    linked = sorted(build_folder / name for name in manifest["files"] if name.endswith(".cil"))
+    for path in linked:
+        if not path.is_file() or output.digest(path) != manifest["files"][str(path.relative_to(build_folder))]:
+            raise InputError(f"{path}: this file was changed after the build", "build again")
+    base, _, notice = open_with_parent(inputs.base, files[0].role.parent, progress)
+    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+        progress(f"linking onto the base {base.name}")
+        policy = Path(scratch) / "policy"
+        _link(base, linked, policy)
+        return Built(verdict(Verification(Policy(policy), tuple(files), base.exact)), base, notice)
+
+
 def describe_base(spec: Optional[str], parent: str, progress: Progress) -> tuple[Facts, str]:
     """What became of each rule of the parent on a base, and a line that says which base was taken."""
     base, known, notice = open_with_parent(spec, parent, progress)
@@ -254,21 +284,25 @@ def load_reach(build_folder: Path, name: str, roles: Path) -> Reach:
     Raises InputError where there is none, or when the role file was changed since: the answer would be an old one.
     """
     _check_unchanged(build_folder, name, roles)
+    return all_reach(build_folder)[name]
+
+
+def all_reach(build_folder: Path) -> dict[str, Reach]:
+    """role -> its Reach, as a built tree keeps it. Raises InputError where there is no build or it was changed."""
+    manifest = _read(build_folder / MANIFEST)
+    for file in (REACH, VERDICT):
+        if output.digest(build_folder / file) != manifest["files"].get(file):
+            raise InputError(f"{build_folder / file}: this file was changed after the build", "build again")
     data = _read(build_folder / REACH)
-    for item in data["domains"]:
-        if item["domain"] == f"lxc_{name}_t":
-            ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-            return Reach.from_json(item, ports)
-    raise InputError(f"{build_folder / REACH}: the role '{name}' is missing; this build is damaged")
+    ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
+    found = (Reach.from_json(item, ports) for item in data["domains"])
+    return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}
 
 
 def _check_unchanged(build_folder: Path, name: str, roles: Path) -> None:
     manifest = _read(build_folder / MANIFEST)
     if name not in manifest["roles"]:
         raise InputError(f"the build in {build_folder} has no role '{name}'", f"it has {', '.join(manifest['roles'])}")
-    for file in (REACH, VERDICT):
-        if output.digest(build_folder / file) != manifest["files"].get(file):
-            raise InputError(f"{build_folder / file}: this file was changed after the build", "build again")
     source = roles / manifest["roles"][name]["file"]
     if source.is_file() and output.digest(source) != manifest["roles"][name]["sha256"]:
         raise InputError(f"{source}: the role file was changed after the build", f"run `labelgen build {name}`")

@@ -20,9 +20,9 @@ from labelgen.derivation import DOMAIN, FILE_CLASSES, GENERATED, OWN_ATTRIBUTES,
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
-    ICMP,
     EXTENDED_SOCKET_CLASSES,
     EXTENDED_SOCKETS,
+    ICMP,
     KERNEL_SOCKET_CLASSES,
     LABELLED_NETWORKING,
     PROTOCOLS,
@@ -318,8 +318,8 @@ def _hidden(subject: Subject) -> Iterator[Finding]:
                 if bits & parent.get((rule.tclass, perm), 0) & ~_allowed(subject, (rule.tclass, perm)):
                     yield subject.finding(
                         "network",
-                        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, which "
-                        f"has {rule.tclass} {perm}; verify on the modules of the base",
+                        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, "
+                        f"which has {rule.tclass} {perm}; verify on the modules of the base",
                         (str(rule),),
                         where=("network",),
                     )
@@ -735,8 +735,8 @@ def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator
     target = path[-1]
     there = subject.verification.access.outgoing(target).worst()
     mapped = subject.policy.bits[target]
-    for other, bits in sorted(there.items()):
-        bits &= subject.policy.network.part(*other, bits)
+    for other, granted in sorted(there.items()):
+        bits = subject.policy.network.part(*other, granted)
         seen_as_own = bits & ~mapped | (subject.bit if bits & mapped else 0)
         if seen_as_own & ~subject.worst.get(other, 0) or (bits and target in subject.policy.permissive):
             yield subject.finding(

@@ -424,7 +424,8 @@ def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Proble
                             "network",
                             message=(
                                 f"{protocol}/{segment} has no port type of its own in the base, and {owner.path} "
-                                f"declares it too; give it a type on the host (semanage port -a) and declare that type in both"
+                                "declares it too; give it a type on the host (semanage port -a) and declare that type "
+                                "in both"
                             ),
                         )
                 taken.append((protocol, segment, file))

@@ -14,8 +14,11 @@ from typing import Any
 import click
 
 from labelgen.build import Built
+from labelgen.changes import Change, Standing
+from labelgen.changes import to_json as changes_json
 from labelgen.claims import Finding
 from labelgen.conditions import smallest_setting
+from labelgen.denials import Explanation
 from labelgen.derivation import REASONS
 from labelgen.facts import Facts
 from labelgen.reach import Answer
@@ -176,3 +179,45 @@ def show_base(facts: Facts, notice: str, as_json: bool) -> None:
         f"{sum(int(number) for number, _ in rows)} rules of the base, {len(derivation.rules)} statements in lxc_base:"
     )
     table(rows)
+
+
+def changes(found: Sequence[Change]) -> None:
+    """Print differences, those of one role together."""
+    if not found:
+        click.echo("nothing differs")
+    by_role: dict[str, list[Change]] = defaultdict(list)
+    for change in found:
+        by_role[change.role].append(change)
+    for role, items in by_role.items():
+        click.echo(f"{click.style(role, bold=True)}: {'; '.join(map(str, items))}")
+
+
+def explanations(found: Sequence[tuple[Explanation, int]]) -> None:
+    """Print what denials mean, alike ones once."""
+    if not found:
+        click.echo("there is no AVC denial in this")
+    for explanation, count in found:
+        denial = explanation.denial
+        times = f" ({count} times)" if count > 1 else ""
+        port = f" port {denial.port}" if denial.port else ""
+        program = f" by {denial.comm}" if denial.comm else ""
+        click.echo(f"{click.style(explanation.role or denial.source, bold=True)}: {explanation.message}{times}")
+        _line("refused", f"{' '.join(denial.perms)} on {denial.target}:{denial.tclass}{port}{program}"
+              + (", but let through: the domain is permissive" if denial.permissive else ""))  # fmt: skip
+        if explanation.claim:
+            _line("claim", explanation.claim)
+        if explanation.allow:
+            _line("to allow it", explanation.allow)
+
+
+def standing(found: Standing, as_json: bool) -> None:
+    """Print how built roles stand on a base now."""
+    if as_json:
+        echo_json({"same_base": found.same_base, "states": found.states, "changes": changes_json(found.changes),
+                   "verdict": found.verdict.to_json()})  # fmt: skip
+        return
+    verdict(found.verdict, "the base is the one they were built for" if found.same_base else "the base is another one")
+    click.echo()
+    table((role, state) for role, state in found.states.items())
+    if found.changes:
+        changes(found.changes)

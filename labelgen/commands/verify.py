@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing
+from labelgen import build, changes, printing
 from labelgen.commands import options
 from labelgen.render import packaged
 
@@ -24,6 +24,13 @@ from labelgen.render import packaged
     default=None,
     help="A binary policy in which the roles are installed already; nothing is built.",
 )
+@click.option(
+    "--build",
+    "build_folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A built tree: its modules as they are, on the base; says what changed since they were built.",
+)
 @options.as_json
 def command(
     names: tuple[str, ...],
@@ -31,6 +38,7 @@ def command(
     roles: Optional[Path],
     templates: Optional[Path],
     policy: Optional[Path],
+    build_folder: Optional[Path],
     as_json: bool,
 ) -> int:
     """Check the claims of roles again, and build nothing.
@@ -40,6 +48,10 @@ def command(
     if policy is not None and base is not None:
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
     inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
+    if build_folder is not None:
+        standing = changes.standing(build_folder, inputs, printing.progress)
+        printing.standing(standing, as_json)
+        return 0 if standing.verdict.holds else 1
     result, notice = build.verify(inputs, policy, printing.progress)
     if as_json:
         printing.echo_json(result.to_json())

@@ -1,0 +1,206 @@
+"""What differs between two states of a role, in words: two role files, two builds, two policies, or a build and the
+base it is on now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelgen import build, role
+from labelgen import output as outputs
+from labelgen.derivation import DOMAIN
+from labelgen.errors import InputError
+from labelgen.network import PROTOCOLS
+from labelgen.policy import Policy
+from labelgen.ports import as_text
+from labelgen.reach import Reach, Reacher, port_table
+from labelgen.role import Ports, Role
+from labelgen.verdict import Verdict
+
+
+@dataclass
+class Surface:
+    """What a role can do on the network, to compare: the ports of each action and protocol, and everything else by
+    name (sockets, capabilities, port types, ...)."""
+
+    ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    names: dict[str, set[str]] = field(default_factory=dict)
+
+    def add_ports(self, action: str, protocol: str, ranges: Iterable[tuple[int, int]]) -> None:
+        """Add ranges of ports, both ends included."""
+        numbers = self.ports.setdefault((action, protocol), set())
+        for low, high in ranges:
+            numbers.update(range(low, high + 1))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference of one role: `+` for what is new and `-` for what is gone."""
+
+    role: str
+    sign: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.what}"
+
+
+# -- surfaces
+
+
+def of_role(item: Role) -> Surface:
+    """What a role file declares."""
+    surface = Surface()
+    network = item.declared_network
+    surface.names["network"] = {"a network"} if network else set()
+    surface.names["parent"] = {f"parent {item.parent}"}
+    surface.names["files"] = {f"{entry.access} {entry.path}" for entry in item.files}
+    if network is None:
+        return surface
+    for protocol in PROTOCOLS:
+        for action, ports in (("bind", network.bound(protocol)), ("connect", network.reached(protocol))):
+            surface.add_ports(action, protocol, [(p.low, p.high) for p in ports if isinstance(p, Ports)])
+            surface.names.setdefault(action, set()).update(
+                f"{action} {protocol}/{p}" for p in ports if isinstance(p, str)
+            )
+    flags = {"connect udp": bool(network.connect.udp), "icmp": network.icmp, "raw": network.raw}
+    surface.names["declared"] = {name for name, on in flags.items() if on} | {f"netlink {n}" for n in network.netlink}
+    return surface
+
+
+def of_reach(reach: Reach) -> Surface:
+    """What a domain can do by a policy, at the booleans' worst."""
+    surface = Surface()
+    surface.names["sockets"] = set(reach.sockets())
+    surface.names["capabilities"] = set(reach.capabilities())
+    for protocol in PROTOCOLS:
+        surface.add_ports("bind", protocol, [(s.low, s.high) for s in reach.bindable(protocol)])
+        surface.add_ports("connect", protocol, [(s.low, s.high) for s in reach.connectable(protocol)])
+    if reach.condition(reach.send_needs("udp")) is not False:
+        surface.names["udp"] = {"send udp to any port"}
+    # Every other network permission by class and name, so that a difference that is no port is seen too.
+    surface.names["permissions"] = {
+        f"{rule.tclass} {perm}"
+        for rule in reach.rules
+        for perm in rule.perms
+        if perm not in ("name_bind", "name_connect")
+    }
+    return surface
+
+
+def of_build(folder: Path) -> dict[str, Surface]:
+    """role -> its surface in a built tree. Raises InputError where it is none."""
+    return {name: of_reach(reach) for name, reach in build.all_reach(folder).items()}
+
+
+def of_policy(path: Path) -> dict[str, Surface]:
+    """role -> its surface in a binary policy in which roles are installed. Raises InputError."""
+    policy = Policy(path)
+    reacher = Reacher(policy, port_table(policy))
+    return {name[len("lxc_") : -len("_t")]: of_reach(reacher.of(name))
+            for name in policy.names(policy.attributes.get(DOMAIN, 0))}  # fmt: skip
+
+
+def of_file(path: Path) -> dict[str, Surface]:
+    """role -> its surface in a role file. Raises RoleFileError."""
+    item = role.read(path).role
+    return {item.name: of_role(item)}
+
+
+def read(path: Path) -> tuple[str, dict[str, Surface]]:
+    """What `path` is (a role file, a build, a policy), and the surfaces of its roles. Raises InputError."""
+    if path.is_dir() and (path / outputs.MARK).is_file():
+        return "build", of_build(path)
+    if path.is_dir():
+        return "role file", {f.role.name: of_role(f.role) for f in role.read_all(path)}
+    if path.suffix in role.SUFFIXES:
+        return "role file", of_file(path)
+    if path.is_file():
+        return "policy", of_policy(path)
+    raise InputError(f"there is no {path}", "name two role files (or folders of them), two builds or two policies")
+
+
+# -- differences
+
+
+def between(old: Mapping[str, Surface], new: Mapping[str, Surface]) -> list[Change]:
+    """Every difference, by role."""
+    found: list[Change] = []
+    for name in sorted({*old, *new}):
+        if name not in new:
+            found.append(Change(name, "-", "the role"))
+        elif name not in old:
+            found.append(Change(name, "+", "the role"))
+        else:
+            found += [Change(name, sign, what) for sign, what in _differences(old[name], new[name])]
+    return found
+
+
+def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
+    for key in sorted({*old.ports, *new.ports}):
+        before, after = old.ports.get(key, set()), new.ports.get(key, set())
+        for sign, numbers in (("+", after - before), ("-", before - after)):
+            if numbers:
+                action, protocol = key
+                yield sign, f"{action} {protocol}/{as_text((n, n) for n in sorted(numbers))}"
+    for kind in sorted({*old.names, *new.names}):
+        was, now = old.names.get(kind, set()), new.names.get(kind, set())
+        if kind == "permissions":
+            # A socket that is new or gone brings all of its permissions; saying so once is enough.
+            whole = old.names["sockets"] ^ new.names["sockets"]
+            was, now = ({name for name in names if name.split()[0] not in whole} for names in (was, now))
+        yield from (("+", name) for name in sorted(now - was))
+        yield from (("-", name) for name in sorted(was - now))
+
+
+def compare(old: Path, new: Path) -> list[Change]:
+    """The differences between two files or folders of one kind. Raises InputError when they are of two kinds."""
+    (old_kind, before), (new_kind, after) = read(old), read(new)
+    if old_kind != new_kind:
+        raise InputError(
+            f"{old} is a {old_kind} and {new} is a {new_kind}", "compare two of a kind; build the role file first"
+        )
+    return between(before, after)
+
+
+def state(changes: Iterable[Change], holds: bool) -> str:
+    """broken, wider, narrower or same: how a role stands on a base now, against what was verified when it was built."""
+    signs = {change.sign for change in changes}
+    if not holds:
+        return "broken"
+    return "wider" if "+" in signs else "narrower" if "-" in signs else "same"
+
+
+def to_json(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """The differences for programs."""
+    return [{"role": change.role, "sign": change.sign, "what": change.what} for change in changes]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the roles of a built tree stand on a base, against what was verified when they were built.
+
+    states: role -> broken, wider, narrower or same; changes: what differs; verdict: the claims on that base now.
+    """
+
+    same_base: bool
+    states: dict[str, str]
+    changes: list[Change]
+    verdict: Verdict
+
+
+def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> Standing:
+    """Verify the modules of a built tree as they are on a base, which need not be the one they were built for.
+
+    Raises InputError where there is no build, a role file was changed since, or the modules no longer link.
+    """
+    before = of_build(folder)
+    verified = build.verify_built(folder, inputs, progress)
+    after = {role.role: of_reach(role.reach) for role in verified.verdict.roles}
+    found = between({name: before[name] for name in after}, after)
+    states = {
+        role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles
+    }
+    return Standing(build.base_digest(folder) == verified.base.digest, states, found, verified.verdict)

@@ -1,0 +1,27 @@
+"""labelgen diff"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labelgen import changes, printing
+from labelgen.commands import options
+
+
+@click.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@options.as_json
+def command(old: Path, new: Path, as_json: bool) -> int:
+    """Say what differs between two role files, two builds or two policies.
+
+    Exit status 0 when nothing does, 1 when something does.
+    """
+    found = changes.compare(old, new)
+    if as_json:
+        printing.echo_json(changes.to_json(found))
+    else:
+        printing.changes(found)
+    return 1 if found else 0
