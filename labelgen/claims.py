@@ -41,9 +41,9 @@ from labelgen.role import Network, Ports, Role, RoleFile
 
 Where = tuple[Union[str, int], ...]
 
-# Two containers of one host, as runtimes start them, and the label of what lies on disk or in a port.
-ONE = ("system_u", "system_r", ("c1", "c2"))
-TWO = ("system_u", "system_r", ("c3", "c4"))
+# The categories of two containers of one host.
+ONE, TWO = ("c1", "c2"), ("c3", "c4")
+SYSTEM = ("system_u", "system_r")
 
 # What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
 # what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
@@ -182,6 +182,20 @@ class Verification:
     @cached_property
     def constraints(self) -> Constraints:
         return Constraints(self.policy)
+
+    @cached_property
+    def port_types(self) -> frozenset[str]:
+        """The types that ports have."""
+        return frozenset(segment.type for segments in self.ports.segments.values() for segment in segments)
+
+    @cached_property
+    def identities(self) -> list[tuple[str, str]]:
+        """SELinux users and roles: the system's, and those that constraints name."""
+        users, selinux_roles = {SYSTEM[0]}, {SYSTEM[1]}
+        for constraint in self.policy.constraints:
+            for operand, names, _ in leaves(constraint.expression):
+                (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
+        return sorted((user, selinux_role) for user in users for selinux_role in selinux_roles)
 
     @cached_property
     def subjects(self) -> list[Subject]:
@@ -455,11 +469,15 @@ def contained(subject: Subject) -> Iterator[Finding]:
 
 
 def _counterpart(subject: Subject, number: int) -> int:
-    """The type whose access the parent must have: itself for the domain, the bounding type for a bounded one."""
+    """The type whose access the parent must have: the parent's own for the domain, the bounding type for one of the
+    role's own types."""
     name = subject.policy.type_names[number]
     if name == subject.domain:
         return subject.policy.bits[subject.parent]
-    return subject.policy.bits[subject.policy.bounds.get(name, name)]
+    is_own = name in subject.role.file_types.values() or (
+        name.startswith(f"{subject.role.module}_") and name in subject.verification.port_types
+    )
+    return subject.policy.bits[subject.policy.bounds.get(name, name) if is_own else name]
 
 
 def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
@@ -547,6 +565,13 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _kept_apart_by_mcs(subject)
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
+    for source, target, tclass, levels in subject.policy.range_transitions:
+        if subject.policy.bits[source] & subject.bit and tclass == "process":
+            yield subject.finding(
+                "separate",
+                f"{subject.domain} changes its categories to {levels} when it runs {target}",
+                (f"range_transition {source} {target}:{tclass} {levels};",),
+            )
 
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
@@ -570,25 +595,26 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
                     )
 
 
-def _contexts(subject: Subject, target: str) -> tuple[Context, Context]:
-    user, selinux_role, categories = ONE
-    target_role = selinux_role if subject.policy.bits[target] & subject.verification.role_domains else "object_r"
-    return (
-        single_level(user, selinux_role, subject.domain, *categories),
-        single_level(TWO[0], target_role, target, *TWO[2]),
-    )
+def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
+    """A container of the role and what belongs to another with other categories, under every SELinux user and role
+    that the system or a constraint knows them by."""
+    is_process = bool(subject.policy.bits[target] & subject.verification.role_domains)
+    for user, selinux_role in subject.verification.identities:
+        source = single_level(user, selinux_role, subject.domain, *ONE)
+        yield source, single_level(user, selinux_role if is_process else "object_r", target, *TWO)
 
 
 def not_kept_apart(subject: Subject, kinds: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
     files = [subject.parent_file_type, *(n for n in subject.role.file_types.values() if n in subject.policy.types)]
+    refusing = subject.verification.constraints.refusing
     for tclass, perms in kinds.items():
         for target in files if tclass in FILE_CLASSES else [subject.domain]:
             for perm in perms:
-                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[
-                    target
-                ] and not subject.verification.constraints.refusing(*_contexts(subject, target), tclass, perm):
+                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[target] and not all(
+                    refusing(one, two, tclass, perm) for one, two in _pairs(subject, target)
+                ):
                     yield target, (tclass, perm)
 
 
