@@ -22,7 +22,7 @@ from labelgen.policy import Policy
 from labelgen.ports import PortTable, Segment
 from labelgen.reach import Reach
 from labelgen.render import Renderer
-from labelgen.role import RoleFile
+from labelgen.role import Role, RoleFile
 from labelgen.verdict import Verdict, verdict
 
 Progress = Callable[[str], None]
@@ -251,24 +251,38 @@ def base_digest(build_folder: Path) -> str:
     return str(_read(build_folder / MANIFEST)["base"]["sha256"])
 
 
-def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
-    """Link the modules of a built tree, as they are, onto a base and check their roles there.
+def role_names(build_folder: Path) -> tuple[str, ...]:
+    """The roles of a built tree. Raises InputError where there is none."""
+    return tuple(sorted(_read(build_folder / MANIFEST)["roles"]))
 
-    Raises InputError where there is no build, a module or role file was changed since, or they do not link.
+
+def link_built(
+    build_folder: Path, inputs: Inputs, roles: Sequence[Role], policy: Path, progress: Progress
+) -> tuple[Base, str]:
+    """Link the modules of a built tree, as they are, onto a base.
+
+    Returns the base, and a line that says which it is where the user did not. Raises InputError where there is no
+    build, a module or the file of one of the `roles` was changed since, or they do not link.
     """
     manifest = _read(build_folder / MANIFEST)
-    files = role.read_all(inputs.roles, inputs.names or sorted(manifest["roles"]))
-    for file in files:
-        _check_unchanged(build_folder, file.role.name, inputs.roles)
+    for item in roles:
+        _check_unchanged(build_folder, item.name, inputs.roles)
     linked = sorted(build_folder / name for name in manifest["files"] if name.endswith(".cil"))
     for path in linked:
         if not path.is_file() or output.digest(path) != manifest["files"][str(path.relative_to(build_folder))]:
             raise InputError(f"{path}: this file was changed after the build", "build again")
-    base, _, notice = open_with_parent(inputs.base, files[0].role.parent, progress)
+    base, _, notice = open_with_parent(inputs.base, roles[0].parent, progress)
+    progress(f"linking onto the base {base.name}")
+    _link(base, linked, policy)
+    return base, notice
+
+
+def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
+    """Link the modules of a built tree, as they are, onto a base and check their roles there. Raises InputError."""
+    files = role.read_all(inputs.roles, inputs.names or role_names(build_folder))
     with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-        progress(f"linking onto the base {base.name}")
         policy = Path(scratch) / "policy"
-        _link(base, linked, policy)
+        base, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
         return Built(verdict(Verification(Policy(policy), tuple(files), base.exact)), base, notice)
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "Check roles again, against a base or an installed policy.",
     "can": "Say whether a role can bind, connect, create or send, and why.",
     "show": "Print what a role may do, or how the shared module came about.",
+    "prove": "Put the claims to a real kernel, enforcing.",
     "explain": "Explain AVC denials: deliberate, a fault, or not a role's.",
     "diff": "Say what differs between two role files, builds or policies.",
     "init": "Write a commented role file.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,8 +22,12 @@ from labelgen.conditions import smallest_setting
 from labelgen.denials import Explanation
 from labelgen.derivation import REASONS
 from labelgen.facts import Facts
+from labelgen.ports import as_text
 from labelgen.reach import Answer
 from labelgen.verdict import RoleVerdict, Verdict
+
+if TYPE_CHECKING:
+    from labelgen.witness.prove import Proof
 
 LABEL = 12
 
@@ -221,3 +226,33 @@ def standing(found: Standing, as_json: bool) -> None:
     table((role, state) for role, state in found.states.items())
     if found.changes:
         changes(found.changes)
+
+
+def proof(found: Proof) -> None:
+    """Print what the kernels answered: per domain the ports that were let by, and what differs from the expectation."""
+    for testimony in found.testimonies:
+        click.echo()
+        about = f"Linux {testimony.release}, sysctls: {testimony.profile}, {testimony.seconds:.1f} s"
+        click.echo(f"{click.style(testimony.witness, bold=True)}  {about}")
+        for domain in testimony.domains:
+            _line(domain.context.split(":")[2], f"{domain.compared} answers, {domain.differing} differ")
+            for ranges in domain.ports:
+                _let_by(ranges.trial, ranges.ranges)
+        for finding in testimony.findings:
+            _line("DIFFERS", str(finding), fg="red", bold=True)
+        for denial in testimony.denials:
+            click.echo(denial)
+    click.echo()
+    state = click.style("no answer differs", fg="green") if found.holds else click.style("FAILS", fg="red", bold=True)
+    click.echo(f"{found.compared} answers of the kernel compared, {found.differing} differ: {state}")
+
+
+# The trials whose ports are worth a line; the others (IPv6, MPTCP, mapped addresses) are compared and in the JSON.
+_SHOWN_TRIALS = re.compile(r"(bind|connect) (tcp|udp|sctp|dccp) ipv4 (0\.0\.0\.0|192\.0\.2\.1)\Z")
+
+
+def _let_by(trial: str, ranges: Sequence[tuple[int, int]]) -> None:
+    if _SHOWN_TRIALS.match(trial):
+        _line("", f"{' '.join(trial.split()[:2])}: {as_text(ranges)}")
+    elif trial.startswith("fastopen tcp ipv4"):
+        _line("", "TCP Fast Open: goes round name_connect")
