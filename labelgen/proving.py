@@ -26,7 +26,7 @@ def context(type_name: str, level: str = ONE, selinux_role: str = "system_r") ->
 
 
 def pairs(roles: Sequence[Role], file_type: str) -> Iterator[Pair]:
-    """Who attacks whom: of one role with other categories, and with the same as the control; every role another one with
+    """Who attacks whom: a role itself with other categories, and with the same as the control; and another role with
     the same categories."""
     for number, item in enumerate(roles):
         files = next(iter(item.file_types.values()), file_type)

@@ -29,7 +29,7 @@ WITNESSES = ("quickest", "uml", "qemu", "both")
     default=None,
     help="Any binary policy instead of a build; with --domain.",
 )
-@click.option("--domain", "domains", multiple=True, metavar="TYPE", help="A domain of --policy to try; may be repeated.")
+@click.option("--domain", "domains", multiple=True, metavar="TYPE", help="A domain of --policy; may be repeated.")
 @click.option("--denials", is_flag=True, help="Print the AVC lines of what was refused (tries fewer ports).")
 @options.as_json
 def command(
