@@ -1,0 +1,81 @@
+"""What the tests of the result share: the shipped roles built on a base, and changed policies linked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelgen import base as bases
+from labelgen import build
+from labelgen.build import Inputs, Prepared
+from labelgen.claims import Verification
+from labelgen.compiling import Compiled, compile_all
+from labelgen.modules import role_modules
+from labelgen.policy import Policy
+from labelgen.render import Renderer, packaged
+from labelgen.verdict import Verdict, verdict
+
+# What a change to CIL text may be: the old text (which must be there) -> the new one.
+Edits = Mapping[str, Sequence[tuple[str, str]]]
+
+BASE = "base"
+
+
+def quiet(_: str) -> None:
+    """Tell nobody of progress."""
+
+
+@dataclass(frozen=True)
+class BuiltRoles:
+    """Role files made into modules for a base, and the CIL that those modules are when a host links them."""
+
+    prepared: Prepared
+    compiled: tuple[Compiled, ...]
+
+    @classmethod
+    def build(cls, spec: str, roles: Path, folder: Path, names: Sequence[str] = ()) -> BuiltRoles:
+        """Build the roles of a folder on the base `spec` inside `folder`, with labelgen's own steps."""
+        inputs = Inputs(roles, tuple(names), spec, packaged("templates"))
+        prepared = build.prepare(inputs, quiet)
+        modules = role_modules(prepared.files, prepared.facts)
+        renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
+        return cls(prepared, tuple(compile_all(build._write_sources(folder, renderer, modules))))
+
+    @property
+    def cil(self) -> dict[str, Path]:
+        """module -> its CIL, in the order of linking; the base is called `base`."""
+        files = {BASE: self.prepared.base.cil}
+        for module in self.compiled:
+            files.update({path.stem: path for path in module.linked})
+        return files
+
+    def link(self, folder: Path, extra: Sequence[Path] = (), edits: Edits = {}) -> Path:  # noqa: B006 - never written
+        """The roles linked onto the base with further CIL, after `edits` (module -> replacements) in what is linked.
+
+        Raises ProgramFailed where it does not link.
+        """
+        files = self.cil
+        assert not set(edits) - set(files), f"no such module: {set(edits) - set(files)}"
+        for module, replacements in edits.items():
+            files[module] = _edited(files[module], replacements, folder / f"{module}.cil")
+        policy = folder / "policy"
+        bases.link([*files.values(), *extra], self.prepared.base.mls, policy)
+        return policy
+
+    def verify(self, policy: Path) -> Verdict:
+        """The verdict on a policy in which the roles are linked."""
+        return verdict(self.verification(policy))
+
+    def verification(self, policy: Path) -> Verification:
+        """What the claims are checked on."""
+        return Verification(Policy(policy), tuple(self.prepared.files), self.prepared.base.exact)
+
+
+def _edited(file: Path, replacements: Sequence[tuple[str, str]], to: Path) -> Path:
+    text = file.read_text()
+    for old, new in replacements:
+        assert old in text, f"{file.name} has no {old!r}: the change would change nothing"
+        text = text.replace(old, new)
+    to.write_text(text)
+    return to
