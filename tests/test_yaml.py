@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Union
 
 import pytest
 from commandline import LABELGEN, NONET, Place, shared_cache
@@ -22,7 +23,7 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 # What is wrong -> the file, where the message must point, and words that it must hold.
-NOT_YAML = {
+NOT_YAML: dict[str, tuple[Union[str, bytes], str, str]] = {
     "an open bracket": ("name: [web\n", ":2:1:", "not YAML"),
     "a tab for indentation": ("name: web\n\tsummary: x\n", ":2:1:", "tab"),
     "a stray colon": ("name: web: x\n", ":1:10:", "not YAML"),
