@@ -88,7 +88,7 @@ def gather(policy: Policy, base: Base, parent: str) -> Facts:
         aliases=dict(policy.aliases),
         classes=_classes_in_use(policy),
         attributes=frozenset(policy.attributes),
-        taken=frozenset(policy.bits) | frozenset(policy.aliases),
+        taken=frozenset(policy.bits) | frozenset(policy.aliases) | frozenset(policy.attributes),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional, Union
@@ -255,12 +256,18 @@ class _Builder:
 
     def named_type(self, name: str, where: tuple[Union[str, int], ...]) -> Iterator[str]:
         resolved = self.facts.resolve(name)
-        if resolved in self.facts.port_type_names:
+        if resolved in self.facts.catch_all:
+            message = f"{name} stands for thousands of ports; declare numbers, and the role gets a port type of its own"
+            self.wrong(*where, message=message)
+        elif resolved in self.facts.port_type_names:
             yield resolved
         elif resolved in self.facts.taken:
             self.wrong(*where, message=f"{name} is not a port type; it is another kind of type")
         else:
-            known = suggestion(name, self.facts.port_type_names)
+            # By their stems: the ending alone makes any two port types alike.
+            stems = {known[: -len("_port_t")]: known for known in self.facts.port_type_names if "_port_t" in known}
+            near = difflib.get_close_matches(name.replace("_port_t", ""), stems, n=1, cutoff=0.7)
+            known = f"; did you mean '{stems[near[0]]}'?" if near else ""
             self.wrong(*where, message=f"the base has no port type '{name}'{known}")
 
     def own_name(self, replaced: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from labelgen import yamlfile
+from labelgen import filepath, yamlfile
 from labelgen.errors import InputError, Problem, RoleFileError
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 
@@ -31,18 +31,15 @@ DEFAULT_PARENT = "svirt_lxc_net_t"
 # Identifiers end up in policy, in file names and in package names: lower case, and short enough for all of them.
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
 LONGEST_NAME = 32
+LONGEST_SUMMARY = 200
 TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*\Z")
 LONGEST_TYPE_NAME = 128
 RESERVED_NAMES = {"base": "lxc_base is the shared module"}
 
-NUMBER = re.compile(r"[0-9]{1,6}\Z")
-RANGE = re.compile(r"([0-9]{1,6})\s*-\s*([0-9]{1,6})\Z")
+NUMBER = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
+RANGE = re.compile(r"([0-9]+)\s*-\s*([0-9]+)\Z", re.ASCII)
 MOST_PORTS = 65535
-
-# What a path of file_contexts may be made of: letters, digits and the signs of its regular expressions.
-FILE_PATH = re.compile(r"/[A-Za-z0-9_./()*+?\[\]|^\\-]*\Z")
-LITERAL_FOLDERS = re.compile(r"/[A-Za-z0-9_-][A-Za-z0-9_.\\-]*/[A-Za-z0-9_-]")
-NOT_FOR_CONTAINERS = ("proc", "sys", "dev", "boot")
+LONGEST_NUMBER = 9
 
 
 class Ports(NamedTuple):
@@ -64,10 +61,15 @@ def _wrong(message: str) -> PydanticCustomError:
 
 
 def _number(text: str) -> int:
-    number = int(text)
+    # A number of thousands of digits would take seconds to read.
+    number = int(text) if len(text) <= LONGEST_NUMBER and text[0] not in "+-" else 0
     if not 1 <= number <= MOST_PORTS:
-        raise _wrong(f"{text} is no port; ports go from 1 to {MOST_PORTS}")
+        raise _wrong(f"{_short(text)} is no port; ports go from 1 to {MOST_PORTS}")
     return number
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _shown(value: object) -> str:
@@ -90,19 +92,14 @@ def _port(value: Any) -> Port:
     raise _wrong(f'{_shown(value)} is no port; write a number (80), a range ("8000-8010") or a port type (http_port_t)')
 
 
-def _distinct(ports: list[Port]) -> list[Port]:
-    seen: list[Port] = []
-    for port in ports:
-        for other in seen:
-            if port == other or (
-                isinstance(port, Ports)
-                and isinstance(other, Ports)
-                and port.low <= other.high
-                and other.low <= port.high
-            ):
-                raise _wrong(f"{port} overlaps {other}; name each port once")
-        seen.append(port)
-    return ports
+def overlapping(ports: Sequence[Port]) -> Iterator[tuple[int, Port, Port]]:
+    """Each port that names again what an earlier one of the list named: its place, itself and the earlier one."""
+    for place, port in enumerate(ports):
+        for other in ports[:place]:
+            both_numbers = isinstance(port, Ports) and isinstance(other, Ports)
+            if port == other or (both_numbers and port[0] <= other[1] and other[0] <= port[1]):
+                yield place, port, other
+                break
 
 
 PortField = Annotated[
@@ -118,7 +115,7 @@ PortField = Annotated[
         }
     ),
 ]
-PortList = Annotated[list[PortField], Field(min_length=1), AfterValidator(_distinct)]
+PortList = Annotated[list[PortField], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -180,31 +177,19 @@ class Network(_Strict):
 
 
 def _file_path(value: str) -> str:
-    if not value.startswith("/"):
-        raise _wrong(f"the path {_shown(value)} is relative; it must start with /")
-    if not FILE_PATH.match(value):
-        raise _wrong(
-            f"the path {_shown(value)} holds a space or a sign that file contexts cannot carry; "
-            "use letters, digits, _ - . / and the signs of a regular expression ( ) [ ] * + ? | ^ \\"
-        )
-    if ".." in value.replace("\\", "").split("/"):
-        raise _wrong(f"the path {_shown(value)} holds '..'; write the path it means")
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise _wrong(f"the path {_shown(value)} is no regular expression: {error}") from error
-    if not LITERAL_FOLDERS.match(value) or value.split("/")[1] in NOT_FOR_CONTAINERS:
-        raise _wrong(
-            f"the path {_shown(value)} is too wide; it must start with two plain folders of its own, "
-            "as in /srv/lxc/web(/.*)?"
-        )
+    for problem in filepath.problems(value):
+        raise _wrong(f"the path {_shown(value)} {problem}")
     return value
 
 
 class Files(_Strict):
     """Files of the role's own: a path (a regular expression as in file_contexts) and what the role may do with them."""
 
-    path: Annotated[str, AfterValidator(_file_path), Field(max_length=1024)]
+    path: Annotated[
+        str,
+        AfterValidator(_file_path),
+        WithJsonSchema({"type": "string", "pattern": "^/", "maxLength": filepath.LONGEST}),
+    ]
     access: Literal["read", "write"]
 
 
@@ -214,8 +199,11 @@ def _name(value: str) -> str:
     if len(value) > LONGEST_NAME:
         raise _wrong(f"the name is {len(value)} characters long; {LONGEST_NAME} is the most")
     if not NAME.match(value):
+        near = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")
+        hint = f"; did you mean '{near}'?" if NAME.match(near) else ""
         raise _wrong(
-            f"{_shown(value)} is no name for a role; write lower-case letters, digits and single _ between them"
+            f"{_shown(value)} is no name for a role; start with a lower-case letter, then letters, digits and single _ "
+            f"between them{hint}"
         )
     return value
 
@@ -231,6 +219,8 @@ def checked_name(value: str) -> str:
 def _summary(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise _wrong("the summary must be one line of printable text")
+    if len(value) > LONGEST_SUMMARY:
+        raise _wrong(f"the summary is {len(value)} characters long; {LONGEST_SUMMARY} is the most")
     return value.strip()
 
 
@@ -238,6 +228,12 @@ def _parent(value: str) -> str:
     if not TYPE_NAME.match(value) or len(value) > LONGEST_TYPE_NAME:
         raise _wrong(f"{_shown(value)} is no type; write a name such as {DEFAULT_PARENT}")
     return value
+
+
+def _says_nothing(network: Any) -> bool:
+    return not network or (
+        isinstance(network, dict) and set(network) <= {"bind", "connect"} and not any(network.values())
+    )
 
 
 class Role(_Strict):
@@ -248,7 +244,9 @@ class Role(_Strict):
         AfterValidator(_name),
         WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$", "maxLength": LONGEST_NAME}),
     ]
-    summary: Annotated[str, AfterValidator(_summary), Field(max_length=200)]
+    summary: Annotated[
+        str, AfterValidator(_summary), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_SUMMARY})
+    ]
     parent: Annotated[str, AfterValidator(_parent)] = DEFAULT_PARENT
     network: Union[Literal["none"], Network]
     files: list[Files] = []
@@ -256,7 +254,7 @@ class Role(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _network_is_said(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "network" in data and data["network"] in (None, {}):
+        if isinstance(data, dict) and "network" in data and _says_nothing(data["network"]):
             raise PydanticCustomError("network", "network is empty; write `network: none`, or what it may do")
         return data
 
@@ -333,7 +331,7 @@ _MESSAGES = {
     "literal_error": "{input} is not allowed here; write {expected}",
     "bool_parsing": "{input} is neither true nor false",
     "bool_type": "{input} is neither true nor false",
-    "list_type": "a list is needed here, as in [80, 443]",
+    "list_type": "a list is needed here, as in {example}",
     "model_type": "a mapping is needed here",
     "model_attributes_type": "a mapping is needed here",
     "dict_type": "a mapping is needed here",
@@ -342,6 +340,8 @@ _MESSAGES = {
     "string_pattern_mismatch": "{input} is not a name of lower-case letters, digits and _",
     "string_too_long": "the text is longer than {max_length} characters",
 }
+_EXAMPLES = {"files": "[{path: /srv/lxc/web, access: read}]", "netlink": "[generic]"}
+_UDP_DESTINATIONS = "SELinux does not check where UDP goes; write `udp: any`, or leave it out"
 
 
 def _problem(document: yamlfile.Document, error: Any) -> Problem:
@@ -349,7 +349,11 @@ def _problem(document: yamlfile.Document, error: Any) -> Problem:
     where = ("network",) if error["type"] == "network" else where
     if error["type"] == "extra_forbidden":
         return document.problem(where, _unknown_key(where), at_key=True)
-    words = {**error.get("ctx", {}), "input": _shown(error["input"]), "key": where[-1] if where else ""}
+    if where == ("network", "connect", "udp"):
+        return document.problem(where, _UDP_DESTINATIONS)
+    key = where[-1] if where else ""
+    words = {"input": _shown(error["input"]), "key": key, "example": _EXAMPLES.get(str(key), "[80, 443]")}
+    words.update(error.get("ctx", {}))
     message = _MESSAGES.get(error["type"], "").format(**words) or error["msg"]
     return document.problem(where, message)
 
@@ -374,14 +378,40 @@ def read(path: Path) -> RoleFile:
     if not isinstance(document.data, dict):
         raise RoleFileError([Problem(path, 1, 1, "a role file is a mapping; start it with `name:`")])
     try:
-        return RoleFile(Role.model_validate(document.data), document)
+        file = RoleFile(Role.model_validate(document.data), document)
     except ValidationError as error:
         raise RoleFileError([_problem(document, item) for item in _errors(error, document.data)]) from error
+    problems = [*_overlaps(file), *_same_paths([file])]
+    if problems:
+        raise RoleFileError(problems)
+    return file
+
+
+def _overlaps(file: RoleFile) -> Iterator[Problem]:
+    network = file.role.declared_network
+    for protocol in PROTOCOLS if network else ():
+        assert network is not None
+        for action, ports in (("bind", network.bound(protocol)), ("connect", network.reached(protocol))):
+            for place, port, other in overlapping(ports):
+                message = f"{port} overlaps {other}; name each port once"
+                yield file.problem("network", action, protocol, place, message=message)
+
+
+def _same_paths(files: Sequence[RoleFile]) -> Iterator[Problem]:
+    """Paths that are named twice: a host refuses two labels for one expression."""
+    first: dict[str, RoleFile] = {}
+    for file in files:
+        for place, entry in enumerate(file.role.files):
+            if entry.path in first:
+                message = f"the path {_shown(entry.path)} stands in {first[entry.path].path} already"
+                yield file.problem("files", place, "path", message=message)
+            first.setdefault(entry.path, file)
 
 
 def _role_paths(folder: Path) -> list[Path]:
     try:
-        found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+        # Editors keep .web.yaml.swp and .#web.yaml beside a file that is open.
+        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
     except OSError as error:
         raise InputError(
             f"{folder}: the roles cannot be read: {error.strerror}",
@@ -422,7 +452,7 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
             files.append(read(path))
         except RoleFileError as error:
             problems += error.problems
-    problems += _clashes(files)
+    problems += [*_clashes(files), *_same_paths(files)]
     if problems:
         raise RoleFileError(problems)
     known = {file.role.name: file for file in files}

@@ -6,6 +6,7 @@ as false; a port or a name must mean what it says.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,9 @@ class _Reader:
 
 def _text(path: Path) -> str:
     try:
+        # A pipe would be waited for; what a link points to counts.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RoleFileError([Problem(path, 0, 0, "is not a file")])
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
