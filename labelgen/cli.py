@@ -21,6 +21,7 @@ COMMANDS = {
     "prove": "Put the claims to a real kernel, enforcing.",
     "explain": "Explain AVC denials: deliberate, a fault, or not a role's.",
     "diff": "Say what differs between two role files, builds or policies.",
+    "rpm": "Pack a verified build as RPMs.",
     "init": "Write a commented role file.",
     "schema": "Print the JSON Schema of role files, for editors.",
 }

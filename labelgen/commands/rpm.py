@@ -1,0 +1,72 @@
+"""labelgen rpm"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from labelgen import printing
+from labelgen.commands import options
+from labelgen.packing import pack, targets
+from labelgen.render import packaged
+
+
+@click.command("rpm")
+@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@options.build_folder
+@click.option(
+    "--output",
+    "output",
+    type=click.Path(path_type=Path),
+    default=Path("packages"),
+    show_default=True,
+    help="Where the packages appear, all or none.",
+)
+@click.option("--target", default="fedora", show_default=True, metavar="TARGET", help=", ".join(targets.TARGETS) + ".")
+@click.option("--bundle", is_flag=True, help="One package for all, instead of one for each role.")
+@click.option("--version", default="1.0", show_default=True, help="The version of the packages.")
+@click.option("--release", default="1", show_default=True, help="Their release, without the distribution's part.")
+@click.option("--policy-type", default="targeted", show_default=True, help="The policy of the hosts (SELINUXTYPE).")
+@click.option("--selinux-policy", default=None, metavar="VERSION", help="The selinux-policy that the packages require.")
+@options.templates
+@options.as_json
+def command(
+    roles: tuple[str, ...],
+    build_folder: Path,
+    output: Path,
+    target: str,
+    bundle: bool,
+    version: str,
+    release: str,
+    policy_type: str,
+    selinux_policy: Optional[str],
+    templates: Optional[Path],
+    as_json: bool,
+) -> int:
+    """Pack a verified build as RPMs, with their source RPM.
+
+    Each ROLE is the name of a role; without any, all roles of the build are packed. The time in the packages is
+    SOURCE_DATE_EPOCH, or one that is always the same.
+    """
+    request = pack.Request(
+        build_folder,
+        roles,
+        target,
+        version,
+        release,
+        policy_type,
+        selinux_policy,
+        bundle,
+        templates or packaged("templates"),
+    )
+    made = pack.pack(request, output, printing.progress)
+    if as_json:
+        printing.echo_json({"output": str(output), "packages": list(made.files), "notes": list(made.notes)})
+        return 0
+    for name in made.files:
+        click.echo(output / name)
+    for note in made.notes:
+        click.secho(f"note: {note}", fg="yellow", err=True)
+    return 0

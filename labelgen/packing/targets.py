@@ -1,0 +1,72 @@
+"""The distributions that packages are made for, and what each can have."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from labelgen.errors import InputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One distribution.
+
+    name: as --target has it; dist: the end of a release; module_version: the highest module version that every minor
+    release of it reads; selects_module_version: whether its checkmodule can be told one (-c); stores: where
+    libsemanage keeps its policy stores; file_triggers: whether its rpm knows %transfiletriggerpostun.
+    """
+
+    name: str
+    dist: str
+    module_version: int
+    selects_module_version: bool = True
+    stores: str = "/var/lib/selinux"
+    file_triggers: bool = True
+
+
+# module_version: libsepol 2.5, 2.9, 3.3 (9.0), 3.8, 3.8, by the table of libsepol's MOD_POLICYDB_VERSION_MAX.
+# checkmodule has -c since 2.9. RHEL 7 keeps its stores under /etc/selinux (_selinux_store_path of its selinux-policy).
+# File triggers are in rpm since 4.13; RHEL 7 has 4.11.
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target("el7", ".el7", 17, selects_module_version=False, stores="/etc/selinux", file_triggers=False),
+        Target("el8", ".el8", 19),
+        Target("el9", ".el9", 20),
+        Target("el10", ".el10", 22),
+        Target("fedora", "", 22),
+    )
+}
+
+# Module version -> what a module has when it needs it (compiling.NEEDED_VERSIONS).
+FEATURES = {9: "typebounds", 11: "type transitions", 18: "filters of ioctl commands"}
+
+
+def named(name: str) -> Target:
+    """The target of a name. Raises InputError."""
+    if name in TARGETS:
+        return TARGETS[name]
+    near = difflib.get_close_matches(name, TARGETS, n=1)
+    raise InputError(
+        f"there is no target '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        f"known are {', '.join(TARGETS)}",
+    )
+
+
+def refuse_what_it_cannot_have(target: Target, modules: Iterable[tuple[str, int]]) -> None:
+    """Refuse modules, given as name and version, that a target cannot read. Raises InputError that names each."""
+    refused = [(name, version) for name, version in modules if version > target.module_version]
+    if refused:
+        lines = [
+            f"{name} uses {FEATURES.get(version, 'something')}, which needs module version {version}; "
+            f"{target.name} reads up to {target.module_version}"
+            for name, version in refused
+        ]
+        raise InputError("\n".join(lines), "build for a base of that target, which has no such rule, or choose another --target")
+
+
+def packed_version(target: Target, version: int) -> int:
+    """The module version to pack: as built, or the only one that the target's own tools write."""
+    return version if target.selects_module_version else target.module_version
