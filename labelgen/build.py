@@ -15,7 +15,7 @@ from labelgen import base as bases
 from labelgen.base import Base
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
-from labelgen.errors import InputError, RoleFileError
+from labelgen.errors import InputError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
 from labelgen.policy import Policy
@@ -76,7 +76,12 @@ def prepare(inputs: Inputs, progress: Progress) -> Prepared:
                 )
             ]
         )
-    base, known, notice = open_with_parent(inputs.base, parents[0], progress)
+    try:
+        base, known, notice = open_with_parent(inputs.base, parents[0], progress)
+    except ParentError as error:
+        if "parent" not in files[0].document.data:
+            raise
+        raise RoleFileError([files[0].problem("parent", message=error.message)]) from error
     return Prepared(files, base, known, notice)
 
 

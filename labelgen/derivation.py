@@ -7,6 +7,7 @@ the attribute `lxc_domain` (or, what is labelled networking, to `lxc_net_domain`
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
-from labelgen.errors import InputError
+from labelgen.errors import ParentError
 from labelgen.network import LABELLED_NETWORKING
 from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
 
@@ -114,18 +115,22 @@ class Derivation:
 
 
 def resolve_parent(policy: Policy, parent: str) -> tuple[str, str]:
-    """The parent's type and its file type, through aliases. Raises InputError where the base has none."""
+    """The parent's type and its file type, through aliases. Raises ParentError where the base has none."""
     found = policy.resolve(parent)
     if found is None:
-        raise InputError(
-            f"the base has no type {parent}",
+        what = " (it is an attribute)" if parent in policy.attributes else ""
+        near = difflib.get_close_matches(parent, [*policy.types, *policy.aliases], n=1, cutoff=0.8)
+        raise ParentError(
+            f"the base has no type '{parent}'{what}" + (f"; did you mean '{near[0]}'?" if near else ""),
             "choose a base with container types, e.g. one with the module `container` or `virt` installed",
         )
+    if not any(r.tclass == "process" and "fork" in r.perms and r.target == found for r in policy.by_source[found]):
+        raise ParentError(f"'{parent}' is no domain on this base: nothing runs in it")
     for name in FILE_TYPE_NAMES:
         file_type = policy.resolve(name)
         if file_type is not None:
             return found, file_type
-    raise InputError(f"the base has {parent} but no file type for containers (tried {', '.join(FILE_TYPE_NAMES)})")
+    raise ParentError(f"the base has {parent} but no file type for containers (tried {', '.join(FILE_TYPE_NAMES)})")
 
 
 def _named_by_constraints(policy: Policy) -> frozenset[str]:

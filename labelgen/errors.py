@@ -53,6 +53,10 @@ class RoleFileError(InputError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ParentError(InputError):
+    """The base has no such parent for roles: the role file or the base is meant, whichever named it."""
+
+
 class MachineError(LabelgenError):
     """The machine lacks something: a program, a library, room on the disk."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def gather(policy: Policy, base: Base, parent: str) -> Facts:
         aliases=dict(policy.aliases),
         classes=_classes_in_use(policy),
         attributes=frozenset(policy.attributes),
-        taken=frozenset(policy.bits) | frozenset(policy.aliases) | frozenset(policy.attributes),
+        taken=frozenset(policy.bits) | frozenset(policy.aliases) | _ours_in(base),
     )
 
 
@@ -128,6 +129,12 @@ def _from_json(data: Any) -> Facts:
         attributes=frozenset(data["attributes"]),
         taken=frozenset(data["taken"]),
     )
+
+
+def _ours_in(base: Base) -> frozenset[str]:
+    """The names that start like a role's and that the base declares, those too that a linker leaves out as unused."""
+    found = re.findall(rb"\((?:type|typeattribute|typealias) (lxc_\w+)\)", base.cil.read_bytes())
+    return frozenset(name.decode() for name in found)
 
 
 def names_type(base: Base, name: str) -> bool:

@@ -20,8 +20,8 @@ ESCAPED = ".+*?()[]^|\\-"
 POSSESSIVE = re.compile(r"(?<!\\)[*+?]\+")
 
 # A slip here would give the label of a container's files to the system itself at the next restorecon.
-OF_THE_SYSTEM = frozenset(
-    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "root", "run", "sbin", "sys", "usr"]
+OF_THE_SYSTEM = (
+    *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "root", "run", "sbin", "sys", "usr"),
 )
 
 

@@ -267,7 +267,9 @@ class _Builder:
             # By their stems: the ending alone makes any two port types alike.
             stems = {known[: -len("_port_t")]: known for known in self.facts.port_type_names if "_port_t" in known}
             near = difflib.get_close_matches(name.replace("_port_t", ""), stems, n=1, cutoff=0.7)
-            known = f"; did you mean '{stems[near[0]]}'?" if near else ""
+            whole = difflib.get_close_matches(name, self.facts.port_type_names, n=1, cutoff=0.85)
+            best = [stems[stem] for stem in near] + whole
+            known = f"; did you mean '{best[0]}'?" if best else ""
             self.wrong(*where, message=f"the base has no port type '{name}'{known}")
 
     def own_name(self, replaced: str) -> str:
@@ -413,6 +415,16 @@ def role_module(file: RoleFile, facts: Facts) -> RoleModule:
     return _Builder(file, facts).build()
 
 
+def _declares(file: RoleFile, protocol: str, segment: Segment) -> tuple[Union[str, int], ...]:
+    """Where in its file a role declares ports of a segment."""
+    network = file.role.declared_network or Network()
+    for action, ports in (("bind", network.bound(protocol)), ("connect", network.reached(protocol))):
+        for place, port in enumerate(ports):
+            if isinstance(port, Ports) and port.low <= segment.high and segment.low <= port.high:
+                return "network", action, protocol, place
+    return ("network",)
+
+
 def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Problem]:
     """Numbers for which two roles would each bring a port type: of two portcons for a port a linker keeps one, and
     says nothing."""
@@ -428,7 +440,7 @@ def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Proble
                         and other.low <= segment.high
                     ):
                         yield file.problem(
-                            "network",
+                            *_declares(file, protocol, segment),
                             message=(
                                 f"{protocol}/{segment} has no port type of its own in the base, and {owner.path} "
                                 "declares it too; give it a type on the host (semanage port -a) and declare that type "

@@ -92,12 +92,16 @@ def _port(value: Any) -> Port:
     raise _wrong(f'{_shown(value)} is no port; write a number (80), a range ("8000-8010") or a port type (http_port_t)')
 
 
+def _share(one: Any, other: Any) -> bool:
+    return bool(one.low <= other.high and other.low <= one.high)
+
+
 def overlapping(ports: Sequence[Port]) -> Iterator[tuple[int, Port, Port]]:
     """Each port that names again what an earlier one of the list named: its place, itself and the earlier one."""
     for place, port in enumerate(ports):
         for other in ports[:place]:
             both_numbers = isinstance(port, Ports) and isinstance(other, Ports)
-            if port == other or (both_numbers and port[0] <= other[1] and other[0] <= port[1]):
+            if port == other or (both_numbers and _share(port, other)):
                 yield place, port, other
                 break
 
@@ -232,7 +236,9 @@ def _parent(value: str) -> str:
 
 def _says_nothing(network: Any) -> bool:
     return not network or (
-        isinstance(network, dict) and set(network) <= {"bind", "connect"} and not any(network.values())
+        isinstance(network, dict)
+        and set(network) <= {"bind", "connect"}
+        and all(value == {} for value in network.values())
     )
 
 
