@@ -1,0 +1,432 @@
+"""The result appears whole or not at all: output folders, full disks, Ctrl-C and kill at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import LABELGEN, NONET, Place, as_another_user, public_place, shared_cache, small_disk, tree
+
+from labelgen.render import packaged
+
+OTHER = NONET.replace("A role of the tests.", "Another summary.")
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path, shared_cache(tmp_path_factory))
+    place.role(NONET)
+    return place
+
+
+def manifest(output: Path) -> Any:
+    return json.loads((output / "manifest.json").read_bytes())
+
+
+def assert_whole(output: Path) -> None:
+    """Assert that a build has every file that its manifest lists, to the byte, and no other."""
+    files = {str(path.relative_to(output)): path for path in output.rglob("*") if not path.is_dir()}
+    listed = manifest(output)["files"]
+    assert set(files) == {*listed, "manifest.json"}
+    assert {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in listed} == listed
+
+
+def summaries(output: Path) -> list[str]:
+    """The summaries in a build: they tell one build from the next."""
+    return [role["summary"] for role in json.loads((output / "verdict.json").read_bytes())["roles"]]
+
+
+# -- where it goes
+
+
+def test_a_build_is_whole_and_a_second_takes_its_place(place: Place) -> None:
+    place.build().held()
+    assert_whole(place.output)
+    place.role(OTHER)
+    place.build().held()
+    assert_whole(place.output)
+    assert summaries(place.output) == ["Another summary."]
+    assert sorted(path.name for path in place.folder.iterdir()) == ["build", "roles"]
+
+
+def test_what_is_no_longer_built_is_gone(place: Place) -> None:
+    place.role(NONET.replace("web", "dns"), "dns.yaml")
+    place.build().held()
+    (place.roles / "dns.yaml").unlink()
+    place.build().held()
+    assert not (place.output / "lxc_dns").exists()
+    assert_whole(place.output)
+
+
+def test_an_empty_folder_is_taken(place: Place) -> None:
+    place.output.mkdir()
+    place.build().held()
+    assert_whole(place.output)
+
+
+def test_the_output_can_be_read_by_others(place: Place) -> None:
+    place.build().held()
+    assert place.output.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a folder", "dangling link", "pipe"])
+def test_an_output_that_is_no_folder_is_refused(place: Place, kind: str) -> None:
+    (place.folder / "elsewhere").mkdir()
+    if kind == "file":
+        place.output.write_text("mine")
+    elif kind == "pipe":
+        os.mkfifo(place.output)
+    else:
+        place.output.symlink_to("elsewhere" if kind == "link to a folder" else "nowhere")
+    place.build().refused("build: ", "--output")
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"index.html": "mine"},
+        {"manifest.json": "{}", "index.html": "mine"},
+        {"manifest.json": '{"main.js": {"file": "assets/main.js"}}', "assets": "mine"},
+        {"manifest.json": '{"name": "a web application", "version": "1.0"}'},
+        {"manifest.json": "[]"},
+        {"manifest.json": "not JSON"},
+        {".git": "mine"},
+    ],
+)
+def test_a_folder_that_holds_somebody_elses_files_is_refused(place: Place, theirs: dict[str, str]) -> None:
+    place.output.mkdir()
+    for name, text in theirs.items():
+        (place.output / name).write_text(text)
+    place.build().refused("build: ", "labelgen", "--output")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "lxc_web/notes.txt", "mine/notes.txt"])
+def test_a_file_that_somebody_put_into_a_build_is_not_lost(place: Place, name: str) -> None:
+    place.build().held()
+    path = place.output / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    place.build().refused(name, "--output")
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "", "roles"])
+def test_a_folder_in_use_is_refused(place: Place, output: str) -> None:
+    place.build("--output", output).refused("--output")
+
+
+@pytest.mark.parametrize("output", ["no/such/folder", "roles/web.yaml/build", "a" * 300])
+def test_an_output_that_cannot_be_is_refused(place: Place, output: str) -> None:
+    place.build("--output", output).refused()
+
+
+def test_an_output_folder_that_may_not_be_written_is_refused() -> None:
+    prefix = as_another_user()
+    with public_place() as place:
+        place.role(NONET)
+        place.folder.chmod(0o755)
+        place.run("build", "--base", "reference", prefix=prefix).refused("cannot be written", "--output")
+        place.output.mkdir()
+        place.run("build", "--base", "reference", prefix=prefix).refused("cannot be written", "--output")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a build of another user's, and only root can make one")
+def test_the_build_of_another_user_is_refused_and_kept() -> None:
+    prefix = as_another_user()
+    with public_place() as place:
+        place.role(NONET)
+        place.build().held()
+        place.cache = place.cache.parent / "another"
+        place.cache.mkdir()
+        place.cache.chmod(0o777)
+        place.run("build", "--base", "reference", prefix=prefix).refused("build: ")
+        assert_whole(place.output)
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_cure(place: Place) -> None:
+    place.cache = place.role(NONET)
+    place.build().refused("cache", "XDG_CACHE_HOME", status=3)
+
+
+# -- builds that fail
+
+
+@pytest.mark.parametrize("content", ["name: [", NONET.replace("none", "{bind: {tcp: [nosuch_port_t]}}")])
+def test_a_build_that_is_refused_leaves_the_previous_one(place: Place, content: str) -> None:
+    place.build().held()
+    place.role(content)
+    assert place.build().status == 2
+    place.role(NONET)
+    before = tree(place.output)
+    place.role(content)
+    place.build().refused("roles/web.yaml")
+    assert tree(place.output) == before
+    assert_whole(place.output)
+
+
+def test_a_build_whose_claim_fails_leaves_the_previous_one_and_says_so(place: Place) -> None:
+    templates = place.folder / "templates"
+    shutil.copytree(packaged("templates"), templates)
+    text = (templates / "role.te.j2").read_text()
+    place.build().held()
+    # A role that may not have what every role has: the claim `complete` cannot hold.
+    (templates / "role.te.j2").write_text(
+        text.replace("module.attributes |", 'module.attributes | reject("eq", "lxc_domain") |')
+    )
+    outcome = place.build("--templates", "templates")
+    assert outcome.status == 1, outcome.stderr
+    assert "FAILS" in outcome.stdout
+    assert "nothing was put in build/" in outcome.stderr
+    outcome.changed_nothing()
+    assert_whole(place.output)
+
+
+def test_verify_and_can_and_show_change_nothing(place: Place) -> None:
+    place.build().held()
+    for arguments in (
+        ["verify", "--base", "reference"],
+        ["can", "web", "create", "unix_stream"],
+        ["show", "web"],
+        ["show", "lxc_base", "--base", "reference"],
+    ):
+        outcome = place.call(*arguments)
+        outcome.held()
+        outcome.changed_nothing()
+
+
+# -- full disks
+
+
+def fill(disk: Path, kilobytes_left: int) -> None:
+    """Fill a disk up to so many kilobytes."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    (disk / "filler").write_bytes(b"\0" * (free - kilobytes_left * 1024))
+
+
+@pytest.mark.parametrize("left", [0, 8, 32, 64, 96])
+def test_a_full_disk_is_told_and_the_previous_build_stays(place: Place, left: int) -> None:
+    (place.folder / "disk").mkdir()
+    with small_disk(place.folder / "disk", 1024) as disk:
+        place.build("--output", disk / "build").held()
+        fill(disk, left)
+        before = tree(disk)
+        place.role(OTHER)
+        place.build("--output", disk / "build").refused("disk", "full", status=3)
+        assert tree(disk) == before
+        assert_whole(disk / "build")
+
+
+@pytest.mark.parametrize("size", [16, 200, 400])
+def test_a_full_disk_of_the_cache_is_told_and_nothing_half_made_stays(place: Place, size: int) -> None:
+    (place.folder / "disk").mkdir()
+    with small_disk(place.folder / "disk", size) as disk:
+        place.cache = disk
+        place.build().refused("cache", "full", "XDG_CACHE_HOME", status=3)
+        assert all((made / "done").is_file() for made in (disk / "labelgen").iterdir())
+
+
+@pytest.mark.parametrize("size", [16, 100])
+def test_a_full_disk_of_temporary_files_is_told(place: Place, size: int) -> None:
+    place.build("--output", "first").held()
+    (place.folder / "disk").mkdir()
+    with small_disk(place.folder / "disk", size) as disk:
+        outcome = place.run("build", "--base", "reference", env={"TMPDIR": str(disk)})
+        if outcome.status:
+            outcome.refused("disk", "full", status=3)
+        assert list(disk.iterdir()) == []
+
+
+def test_a_full_standard_output_is_told_and_the_build_is_whole(place: Place) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [LABELGEN, "build", "--base", "reference"],
+            cwd=place.folder,
+            env=place.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr
+    assert_whole(place.output)
+
+
+# -- signals
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A workplace with the four shipped roles, built."""
+    place = Place(tmp_path_factory.mktemp("busy"), shared_cache(tmp_path_factory))
+    for path in packaged("roles").glob("*.yaml"):
+        shutil.copy(path, place.roles)
+    place.role(NONET)
+    place.build().held()
+    return place
+
+
+def duration(place: Place) -> float:
+    """How long a build takes, as a process of its own."""
+    started = time.monotonic()
+    place.run("build", "--base", "reference").held()
+    return time.monotonic() - started
+
+
+def bare_python(place: Place) -> float:
+    """How long Python takes before it runs the first line of ours."""
+    started = time.monotonic()
+    subprocess.run([LABELGEN.parent / "python", "-c", "pass"], check=True)
+    return time.monotonic() - started
+
+
+def moments(start: float, end: float, number: int) -> Iterator[float]:
+    """So many moments, one at random in each part of a time."""
+    part = (end - start) / number
+    for count in range(number):
+        yield start + (count + random.random()) * part
+
+
+def interrupted_build(place: Place, moment: float, number: int, temporary: Path) -> tuple[int, str, str]:
+    """Start a build in a session of its own, send it a signal after `moment` seconds; status, stdout and stderr.
+
+    Ctrl-C and SIGKILL go to its programs too, as a terminal and a container's end send them.
+    """
+    with subprocess.Popen(
+        [LABELGEN, "build", "--base", "reference"],
+        cwd=place.folder,
+        env=place.environment({"TMPDIR": str(temporary)}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        time.sleep(moment)
+        (os.killpg if number in (signal.SIGINT, signal.SIGKILL) else os.kill)(process.pid, number)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def leftovers(place: Place) -> list[str]:
+    """What is in the workplace besides its roles and its build."""
+    return sorted(path.name for path in place.folder.iterdir() if path.name not in ("build", "roles"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_polite_signals_at_any_moment_leave_a_whole_build_and_nothing_else(
+    busy: Place, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    took, startup = duration(busy), bare_python(busy)
+    seen = set()
+    for count, moment in enumerate(moments(2 * startup, took, 12)):
+        before = manifest(busy.output)
+        busy.role(NONET.replace("A role of the tests.", f"{number.name} {count}."))
+        got, _, err = interrupted_build(busy, moment, number, tmp_path)
+        changed = manifest(busy.output) != before
+        told = f"{number.name} after {moment:.3f} s of {took:.3f} s: status {got}, {changed=}, {err!r}"
+        seen.add(got)
+        assert "Traceback" not in err, told
+        # Before the first and after the last line of ours Python is ended by the signal itself; a shell says 128+n too.
+        assert got in (status, -number, 0), told
+        assert_whole(busy.output)
+        assert got != status or err.strip().startswith("interrupted"), told
+        assert "nothing was changed" not in err or not changed, told
+        assert got != 0 or changed, told
+        assert leftovers(busy) == [], told
+        assert list(tmp_path.iterdir()) == [], told
+    assert status in seen, f"no moment was inside the build: {seen}"
+
+
+def test_kill_at_any_moment_leaves_a_whole_build_and_what_the_next_one_clears_away(busy: Place, tmp_path: Path) -> None:
+    took = duration(busy)
+    seen = set()
+    for count, moment in enumerate(moments(0, took, 12)):
+        before = manifest(busy.output)
+        busy.role(NONET.replace("A role of the tests.", f"kill {count}."))
+        got, _, _ = interrupted_build(busy, moment, signal.SIGKILL, tmp_path)
+        seen.add(got)
+        assert_whole(busy.output)
+        assert got != 0 or manifest(busy.output) != before
+    assert -signal.SIGKILL in seen
+    busy.run("build", "--base", "reference", env={"TMPDIR": str(tmp_path)}).held()
+    assert_whole(busy.output)
+    assert leftovers(busy) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kill_while_the_base_is_read_leaves_no_half_made_cache(place: Place, tmp_path: Path) -> None:
+    place.cache = tmp_path / "cache"
+    took = duration(place)
+    for moment in moments(took / 5, took, 5):
+        shutil.rmtree(place.cache)
+        interrupted_build(place, moment, signal.SIGKILL, tmp_path)
+        for made in place.cache.glob("labelgen/[!.]*"):
+            assert (made / "done").is_file()
+    place.run("build", "--base", "reference").held()
+    assert_whole(place.output)
+    assert list((place.cache / "labelgen").glob(".*")) == []
+
+
+def test_two_builds_at_once_leave_one_whole_build_and_one_cache(place: Place, tmp_path: Path) -> None:
+    place.cache = tmp_path / "cache"
+    commands = [
+        subprocess.Popen(
+            [LABELGEN, "build", "--base", "reference"],
+            cwd=place.folder,
+            env=place.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for command in commands:
+        _, err = command.communicate(timeout=60)
+        assert (command.returncode, err) == (0, "")
+    assert_whole(place.output)
+    assert sorted(path.name for path in place.folder.iterdir() if path.name != "cache") == ["build", "roles"]
+    assert list((place.cache / "labelgen").glob(".*")) == []
+
+
+def test_a_build_that_is_under_way_is_not_cleared_away_by_another(place: Place) -> None:
+    place.build().held()
+    with subprocess.Popen(
+        [LABELGEN, "build", "--base", "reference"],
+        cwd=place.folder,
+        env=place.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as first:
+        deadline = time.monotonic() + 20
+        while not list(place.folder.glob(".build*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        first.send_signal(signal.SIGSTOP)
+        under_way = leftovers(place)
+        assert under_way, "the first build was over before it could be stopped"
+        place.build().held()
+        assert leftovers(place) == under_way
+        first.send_signal(signal.SIGCONT)
+        _, err = first.communicate(timeout=60)
+    assert (first.returncode, err) == (0, "")
+    assert_whole(place.output)
+    assert leftovers(place) == []
+
+
+def test_a_hidden_folder_that_is_not_ours_is_not_cleared_away(place: Place) -> None:
+    theirs = [place.folder / name for name in (".build-cache", ".builder", ".build", ".build-notes-of-mine")]
+    for folder in theirs:
+        folder.mkdir()
+        (folder / "mine").write_text("mine")
+    place.build().held()
+    assert all((folder / "mine").read_text() == "mine" for folder in theirs)
