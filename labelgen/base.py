@@ -8,6 +8,7 @@ base is cached by its digest.
 from __future__ import annotations
 
 import bz2
+import errno
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, programs
+from labelgen import __version__, output, programs
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -114,7 +115,9 @@ def _reference() -> Source:
 
 def _selinux_type() -> Optional[str]:
     try:
-        found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", SELINUX_CONFIG.read_text(errors="replace"), re.M)
+        found = re.search(
+            r"^\s*SELINUXTYPE\s*=\s*(\S+)", SELINUX_CONFIG.read_text(encoding="utf-8", errors="replace"), re.M
+        )
     except OSError:
         return None
     return found[1] if found else None
@@ -202,7 +205,7 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
     extra = b"".join(_content(file) for file in source.extra)
     digest = _digest(source, contents, extra)
     with cached(f"base-{digest[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
-        about = json.loads((folder / "base.json").read_text())
+        about = json.loads((folder / "base.json").read_text(encoding="utf-8"))
         return Base(
             source.name, digest, source.exact, about["mls"], folder / "base.cil", folder / "base.policy", folder
         )
@@ -240,14 +243,24 @@ def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """
     final = cache_folder() / f"{name}-{_code()}"
     if not (final / "done").is_file():
-        folder = Path(tempfile.mkdtemp(prefix=f".{name[:16]}-", dir=cache_folder()))
-        try:
-            make(folder)
+        with output.scratch(cache_folder(), ".making-") as hidden:
+            folder = hidden / "new"
+            folder.mkdir()
+            try:
+                make(folder)
+            except OSError as error:
+                raise _no_room(error) from error
             (folder / "done").touch()
             _put(folder, final)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     yield final
+
+
+def _no_room(error: OSError) -> Exception:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return MachineError(
+        f"the disk of the cache {cache_folder()} is full", "make room, or set XDG_CACHE_HOME to a folder elsewhere"
+    )
 
 
 def _put(folder: Path, final: Path) -> None:
@@ -275,10 +288,10 @@ def _make_from_binary(source: Source, content: bytes, folder: Path) -> None:
     policy = folder / "base.policy"
     policy.write_bytes(content)
     mls = _decompile(source, policy, folder / "decompiled.cil")
-    decompiled = (folder / "decompiled.cil").read_text()
-    (folder / "base.cil").write_text(DECOMPILED_PRELUDE + decompiled)
+    decompiled = (folder / "decompiled.cil").read_text(encoding="utf-8")
+    (folder / "base.cil").write_text(DECOMPILED_PRELUDE + decompiled, encoding="utf-8")
     (folder / "decompiled.cil").unlink()
-    (folder / "base.json").write_text(json.dumps({"mls": mls}))
+    (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
 
 
 def _decompile(source: Source, policy: Path, to: Path) -> bool:
@@ -306,7 +319,15 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
         texts = programs.side_by_side(
             lambda pair: _to_cil(source, pair[0], pair[1], Path(scratch)), list(zip(source.files, contents))
         )
-    texts = [text for text in texts if not _is_ours(text)]
+    ours = any(_is_ours(text) for text in texts)
+    for file, text in zip(source.files, texts):
+        if ours and not _is_ours(text) and not _is_ports(text) and _GIVES_TO_ROLES.search(text):
+            raise InputError(
+                f"{file}: this module, which is not labelgen's, has rules about roles, "
+                "which a base without the roles cannot hold",
+                "check what is installed with `labelgen verify --policy`, or remove the module first",
+            )
+    texts = [text for text in texts if not _is_ours(text) and not (ours and _is_ports(text))]
     whole = b"".join((*texts, _local_ports(extra)))
     (folder / "base.cil").write_bytes(whole)
     mls = b"(mls true)" in whole or b"(sensitivity " in whole
@@ -317,18 +338,40 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
             f"{source.name}: the modules of this base do not link:\n{error.stderr}",
             "a base needs all the modules that its modules require, the module `base` first",
         ) from error
-    (folder / "base.json").write_text(json.dumps({"mls": mls}))
+    (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+
+
+_OUR_TYPE = re.compile(rb"^\(type lxc_[a-z0-9_]+_t\)$", re.M)
 
 
 def _is_ours(text: bytes) -> bool:
-    """Whether a module was made by labelgen: a base is what the host has besides."""
-    return (
-        b"lxc_domain" in text and b"(typeattributeset cil_gen_require lxc_domain)" in text
-    ) or b"(typeattribute lxc_domain)" in text
+    """Whether a module was made by labelgen: it declares the roles' attribute, or is a role's and joins it.
+
+    A base is what the host has besides. A module of somebody else's that only gives roles more is no part of it either
+    way: it cannot be linked without them. `verify --policy` sees it.
+    """
+    return b"(typeattribute lxc_domain)" in text or (
+        b"(typeattributeset lxc_domain (" in text and bool(_OUR_TYPE.search(text))
+    )
+
+
+_ONLY_PORTS = re.compile(rb"(\s|;[^\n]*\n|\(portcon [^\n]* lxc_[a-z0-9_]+_t [^\n]*\n?)*\Z")
+
+
+def _is_ports(text: bytes) -> bool:
+    """Whether a module holds nothing but the portcons of roles' own port types."""
+    return b"(portcon " in text and bool(_ONLY_PORTS.match(text + b"\n"))
+
+
+_GIVES_TO_ROLES = re.compile(
+    rb"\(typeattributeset cil_gen_require (lxc_domain|lxc_net_domain|lxc_file_type|lxc_[a-z0-9_]+_t)\)"
+)
 
 
 def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
     """The CIL of one module. libsemanage keeps modules compressed with bzip2, or plain."""
+    if not content:
+        raise InputError(f"{file}: this file is empty", "it may have been cut off")
     if content[:3] == b"BZh":
         try:
             content = bz2.decompress(content)
@@ -396,6 +439,8 @@ def link(
         file_contexts or "/dev/null",
         *cil,
     )
+    if not policy.is_file() or not policy.stat().st_size:
+        raise MachineError("secilc ended well and left no policy", "is the secilc of this machine the one of SELinux?")
 
 
 def setools_version() -> str:
@@ -412,4 +457,4 @@ def program_digest(program: str) -> str:
 
 def load_json(path: Path) -> Any:
     """The JSON in a file of the cache."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

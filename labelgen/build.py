@@ -113,10 +113,10 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
     def put(name: str, te: str, fc: str, ports: str = "") -> Path:
         place = folder / name
         place.mkdir()
-        (place / f"{name}.te").write_text(te)
-        (place / f"{name}.fc").write_text(fc)
+        (place / f"{name}.te").write_text(te, encoding="utf-8")
+        (place / f"{name}.fc").write_text(fc, encoding="utf-8")
         if ports:
-            (place / f"{name}_ports.cil").write_text(ports)
+            (place / f"{name}_ports.cil").write_text(ports, encoding="utf-8")
         return place
 
     return [
@@ -191,7 +191,9 @@ def _about(base: Base) -> dict[str, Any]:
 
 
 def _write_reach(path: Path, result: Verdict, ports: PortTable) -> None:
-    path.write_text(json.dumps({"ports": ports.segments, "domains": [r.reach.to_json() for r in result.roles]}))
+    path.write_text(
+        json.dumps({"ports": ports.segments, "domains": [r.reach.to_json() for r in result.roles]}), encoding="utf-8"
+    )
 
 
 def _manifest(inputs: Inputs, prepared: Prepared, compiled: Sequence[Compiled], folder: Path) -> dict[str, Any]:
@@ -337,7 +339,7 @@ def load_verdict(build_folder: Path, name: str) -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path.parent}: there is no build here", "make one with `labelgen build`") from error
     except ValueError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import Any, Optional, cast
 
 import click
@@ -72,10 +74,17 @@ def _tell(error: LabelgenError) -> None:
         click.echo(prefix + line, err=True)
 
 
+def _stop(number: int, _: object) -> None:
+    """End as a signal asks, through every clean-up."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line; every error that is a person's to mend is told without a traceback."""
     try:
-        sys.exit(root.main(standalone_mode=False) or 0)
+        status = root.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(status)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -85,7 +94,7 @@ def main() -> None:
         _tell(error)
         sys.exit(error.exit_status)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing was changed", err=True)
+        click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,3 +103,22 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         _tell(MachineError(f"{place}{error.strerror or error}"))
         sys.exit(MachineError.exit_status)
+
+
+def run() -> None:
+    """What the command `labelgen` starts: `main`, and then an end at once.
+
+    A hundred thousand rules need not be freed one by one, and Ctrl-C meanwhile would be told as a failure.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main()
+    except SystemExit as end:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)

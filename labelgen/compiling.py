@@ -52,7 +52,7 @@ def compile_module(folder: Path, name: str) -> Compiled:
     Raises InputError when checkmodule refuses the source, MachineError when a program is missing or breaks.
     """
     te, fc, package, cil = (folder / f"{name}.{suffix}" for suffix in ("te", "fc", "pp", "cil"))
-    version = module_version(te.read_text())
+    version = module_version(te.read_text(encoding="utf-8"))
     module = folder / f"{name}.mod"
     try:
         programs.run("checkmodule", "-M", "-m", "-c", str(version), "-o", module, te)

@@ -151,7 +151,7 @@ def of_base(base: Base, parent: str) -> Facts:
 
     def make(folder: Path) -> None:
         facts = gather(Policy(base.policy), base, parent)
-        (folder / "facts.json").write_text(json.dumps(_to_json(facts)))
+        (folder / "facts.json").write_text(json.dumps(_to_json(facts)), encoding="utf-8")
 
     with bases.cached(f"facts-{base.digest[:32]}-{parent}", make) as folder:
         return _from_json(bases.load_json(folder / "facts.json"))

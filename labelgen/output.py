@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,42 @@ def digest(path: Path) -> str:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON that people can read too: sorted nowhere, indented, with a last newline."""
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _is_whole_build(output: Path) -> bool:
+    """Whether a folder holds what a build left and nothing besides: what is in it would be lost."""
+    try:
+        manifest = json.loads((output / MARK).read_text(encoding="utf-8"))
+        listed = {MARK, *manifest["files"]}
+        known = "labelgen" in manifest
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    found = {str(path.relative_to(output)) for path in output.rglob("*") if not path.is_dir() or path.is_symlink()}
+    strange = sorted(found - listed)
+    if known and strange:
+        raise InputError(
+            f"{output / strange[0]}: this was not made by labelgen, and a build replaces the whole folder",
+            "move it away, or name another folder with --output",
+        )
+    return known
 
 
 def check(output: Path) -> None:
     """Refuse an output folder that a build may not replace. Raises InputError."""
+    try:
+        _check(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be used as output: {error.strerror}") from error
+
+
+def _check(output: Path) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise InputError(f"{output}: the output is a folder, and this is something else")
-    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
+        what = "symbolic link" if output.is_symlink() else "file"
+        raise InputError(
+            f"{output}: this is a {what}; labelgen replaces a whole folder", "name another folder with --output"
+        )
+    if output.is_dir() and any(output.iterdir()) and not _is_whole_build(output):
         raise InputError(
             f"{output}: this folder holds something that labelgen did not build",
             "name an empty or a new folder with --output",
@@ -43,8 +72,36 @@ def check(output: Path) -> None:
     parent = output.absolute().parent
     if not parent.is_dir():
         raise InputError(f"{parent}: there is no such folder for the output")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{parent}: the output cannot be written here", "name another folder with --output")
+    for place in (parent, *([output] if output.exists() else [])):
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"{place}: the output cannot be written here", "name another folder with --output")
+    output.with_name(f".{output.name}-12345678").exists()
+
+
+@contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """A hidden folder that is gone afterwards, and whose leftovers of killed runs are gone too: each is locked while it
+    is used, so one that can be locked is nobody's."""
+    for old in parent.glob(f"{prefix}*"):
+        with suppress(OSError), _locked(old):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    with _locked(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The lock on a folder; the kernel lets go of it when the process ends, however it ends. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -54,17 +111,28 @@ def whole(output: Path) -> Iterator[Path]:
     Raises InputError for a place that cannot be written, MachineError when the disk is full.
     """
     check(output)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.absolute().parent))
+    parent = output.absolute().parent
     try:
-        yield folder
-        folder.chmod(0o755)
-        _put(folder, output)
+        with scratch(parent, f".{output.name}-") as hidden:
+            folder = hidden / "new"
+            folder.mkdir()
+            yield folder
+            folder.chmod(0o755)
+            _put(folder, output)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MachineError("the disk is full; nothing was changed") from error
+            raise MachineError(f"the disk of {parent} is full; nothing was changed") from error
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except MachineError as error:
+        if is_full(parent):
+            raise MachineError(f"the disk of {parent} is full; nothing was changed") from error
+        raise
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is no room left on the disk of a folder: programs that fail for it do not say so."""
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize < 4096 or (room.f_files > 0 and room.f_favail == 0)
 
 
 def _put(folder: Path, output: Path) -> None:
@@ -72,15 +140,13 @@ def _put(folder: Path, output: Path) -> None:
         folder.rename(output)
     elif not _exchange(folder, output):
         # A filesystem that cannot exchange two folders: the old one is away for a moment, and comes back on failure.
-        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.absolute().parent))
-        output.rename(aside / "old")
+        aside = folder.with_name("old")
+        output.rename(aside)
         try:
             folder.rename(output)
         except OSError:
-            (aside / "old").rename(output)
+            aside.rename(output)
             raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

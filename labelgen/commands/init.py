@@ -25,10 +25,10 @@ from labelgen.render import packaged
 def command(name: str, roles: Path) -> int:
     """Write a commented role file NAME.yaml, ready to be built."""
     path = roles / f"{role.checked_name(name)}.yaml"
-    text = (packaged("templates") / "init.yaml").read_text().replace("NAME", name)
+    text = (packaged("templates") / "init.yaml").read_text(encoding="utf-8").replace("NAME", name)
     roles.mkdir(exist_ok=True)
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise InputError(f"{path}: this file is there already", "choose another name") from None
