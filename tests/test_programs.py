@@ -45,9 +45,9 @@ def test_a_program_that_is_missing_is_named_with_the_packages_that_bring_it(plac
     )
 
 
-def test_a_missing_decompiler_is_told_for_a_binary_base(place: Place) -> None:
+def test_a_missing_decompiler_is_told_for_a_binary_base(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
     base.link(sorted(REFERENCE.glob("*.cil")), True, place.folder / "policy.33")
-    place.cache = place.folder.parent / "cold"
+    place.cache = tmp_path_factory.mktemp("cold")
     place.run("build", "--base", "policy.33", prefix=without_program(programs.find("checkpolicy"))).refused(
         "the program checkpolicy is not installed", status=3, lines=2
     )
@@ -149,9 +149,9 @@ def test_a_converter_that_prints_rubbish_is_told(place: Place, content: str) -> 
     outcome.refused(status=outcome.status, lines=8)
 
 
-def test_a_decompiler_that_prints_rubbish_is_told(place: Place) -> None:
+def test_a_decompiler_that_prints_rubbish_is_told(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
     base.link(sorted(REFERENCE.glob("*.cil")), True, place.folder / "policy.33")
-    place.cache = place.folder.parent / "cold"
+    place.cache = tmp_path_factory.mktemp("cold")
     for script in (WRITE_RUBBISH, "exit 0", "head -c 3000 /dev/zero >&2; exit 1"):
         env = with_fake(place, "checkpolicy", script)
         outcome = place.call("build", "--base", "policy.33", env=env)
