@@ -133,6 +133,13 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
     ]
 
 
+def file_contexts(policy: Path) -> tuple[tuple[str, str], ...]:
+    """Path and type of every file context that was linked with a policy."""
+    lines = policy.with_suffix(".fc").read_text(encoding="utf-8").splitlines()
+    found = (line.split() for line in lines)
+    return tuple((words[0], words[-1].split(":")[2]) for words in found if words and words[-1].count(":") > 1)
+
+
 def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
     """Link compiled modules onto a base. Raises InputError with the linker's words."""
     _link(base, [cil for module in compiled for cil in module.linked], policy)
@@ -140,7 +147,7 @@ def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
 
 def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     try:
-        bases.link([base.cil, *cil], base.mls, policy)
+        bases.link([base.cil, *cil], base.mls, policy, policy.with_suffix(".fc"))
     except programs.ProgramFailed as error:
         if error.status is None or error.status < 0:
             raise
@@ -166,7 +173,13 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         linked = Path(scratch) / "policy"
         link_onto(prepared.base, compiled, linked)
         progress("verifying the linked policy")
-        verification = Verification(Policy(linked), tuple(prepared.files), prepared.base.exact)
+        verification = Verification(
+            Policy(linked),
+            tuple(prepared.files),
+            prepared.base.exact,
+            base_ports=prepared.facts.ports,
+            file_contexts=file_contexts(linked),
+        )
         result = verdict(verification)
         if not result.holds:
             raise ClaimsFail(Built(result, prepared.base, prepared.notice))

@@ -16,7 +16,8 @@ from labelgen import conditions
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, leaves, single_level
-from labelgen.derivation import DOMAIN, FILE_CLASSES, GENERATED, OWN_ATTRIBUTES, resolve_parent
+from labelgen.derivation import CONTENT, DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
+from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
@@ -156,12 +157,15 @@ class Verification:
     """The linked policy with the roles that are verified on it.
 
     exact: the policy was linked from modules; without it the hidden rules of a binary base are taken at their worst.
+    base_ports: the ports of the base alone; file_contexts: the linked paths and their types. Both only where known.
     """
 
     policy: Policy
     files: tuple[RoleFile, ...]
     exact: bool = True
     parents: dict[str, tuple[str, str]] = field(default_factory=dict)
+    base_ports: Optional[PortTable] = None
+    file_contexts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for file in self.files:
@@ -309,8 +313,25 @@ def network(subject: Subject) -> Iterator[Finding]:
     model = subject.policy.network
     excess = {key: model.part(*key, bits) & ~_allowed(subject, key) for key, bits in subject.worst.items()}
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
+    yield from _ports_elsewhere(subject)
+    yield from _retagged(subject)
     if not subject.verification.exact:
         yield from _hidden(subject)
+
+
+def _retagged(subject: Subject) -> Iterator[Finding]:
+    """A port that became a neighbour by being retagged: it has a type that the role may use, and on the base it has
+    another."""
+    base = subject.verification.base_ports
+    for protocol in PROTOCOLS if base else ():
+        assert base is not None
+        for segment in (*subject.reach.bindable(protocol), *subject.reach.connectable(protocol)):
+            if segment.type.startswith(f"{subject.role.module}_"):
+                continue
+            for before in base.within(protocol, segment.low, segment.high):
+                if before.type != segment.type:
+                    words = f"{protocol}/{before} is {before.type} on the base and {segment.type} with the roles"
+                    yield subject.finding("network", words, where=("network",))
 
 
 def _hidden(subject: Subject) -> Iterator[Finding]:
@@ -349,6 +370,12 @@ def able(subject: Subject) -> Iterator[Finding]:
             for need in needs:
                 yield from _unmet(subject, need, where)
     yield from _files_able(subject)
+    for rule in subject.policy.rules_from(subject.domain):
+        if rule.kind == "type_transition" and (
+            rule.tclass == "process" or rule.tclass in subject.policy.socket_classes
+        ):
+            words = f"what {subject.domain} makes is labelled {rule.default}, which it may not use"
+            yield subject.finding("able", words, (str(rule),))
 
 
 def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where, list[Need]]]:
@@ -359,12 +386,31 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
         for number, port in enumerate(network.reached(name)):
             for segment in _segments(subject, name, port):
                 yield ("network", "connect", name, number), list(subject.reach.connect_needs(name, segment.low))
+        yield ("network",), list(_use_needs(subject, PROTOCOLS[name].tclass))
+    if network.binds_privileged:
+        yield ("network", "bind"), list(_capability_needs(subject, "net_bind_service"))
     if network.connect.udp:
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(_declared_whole(network)):
         yield ("network",), list(subject.reach.create_needs(tclass))
     if network.raw:
         yield ("network", "raw"), [Need("capability", "net_raw", (subject.domain,), "for raw sockets")]
+
+
+def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
+    """What using an open socket takes, as far as the parent has it."""
+    parent = subject.verification.parent_grants[subject.parent].always
+    for perm in SOCKET_USE:
+        if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
+            yield Need(tclass, perm, (subject.domain,), "to use the socket")
+
+
+def _capability_needs(subject: Subject, perm: str) -> Iterator[Need]:
+    """A capability, in user namespaces too where the parent has it there."""
+    parent = subject.verification.parent_grants[subject.parent].always
+    for tclass in CAPABILITY_CLASSES:
+        if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
+            yield Need(tclass, perm, (subject.domain,), "for privileged ports")
 
 
 def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[Need]:
@@ -466,6 +512,21 @@ def contained(subject: Subject) -> Iterator[Finding]:
         }
         yield from subject.excess("contained", beyond, message, ("parent",))
     yield from _beyond_xperms(subject)
+    yield from _beyond_access(subject)
+
+
+def _beyond_access(subject: Subject) -> Iterator[Finding]:
+    """What the role may do with its own files beyond the access that its file declares."""
+    for access, name in subject.role.file_types.items():
+        if name not in subject.policy.types:
+            continue
+        bit, number = subject.policy.bits[name], [str(f.access) for f in subject.role.files].index(access)
+        beyond = {
+            (tclass, perm): bit
+            for (tclass, perm), bits in subject.worst.items()
+            if bits & bit and perm not in FILE_ACCESS[access].get(tclass, ())
+        }
+        yield from subject.excess("contained", beyond, f"has more than the declared {access}", ("files", number))
 
 
 def _counterpart(subject: Subject, number: int) -> int:
@@ -528,7 +589,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
 def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condition) -> Iterator[Finding]:
     parent_bit = subject.policy.bits[subject.parent]
     bits &= ~subject.policy.network.part(*key, bits)
-    wanted = bits & ~parent_bit & ~_apart(subject) | (subject.bit if bits & parent_bit else 0)
+    wanted = bits & ~parent_bit & ~_apart(subject) & ~subject.bit | (subject.bit if bits & parent_bit else 0)
     if key[0] == "process" and key[1] in LEADING:
         wanted &= subject.bit
     lacking = 0
@@ -549,7 +610,7 @@ def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condit
 
 def _apart(subject: Subject) -> int:
     """The types that a role has nothing to do with: other roles and their private files."""
-    bits = subject.verification.role_domains & ~subject.bit
+    bits = subject.verification.role_domains & ~subject.bit | subject.policy.attributes.get(FILE_TYPE, 0)
     for private in subject.verification.private_types.values():
         bits |= private
     return bits
@@ -565,6 +626,7 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _kept_apart_by_mcs(subject)
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
+    yield from _labels_elsewhere(subject)
     for source, target, tclass, levels in subject.policy.range_transitions:
         if subject.policy.bits[source] & subject.bit and tclass == "process":
             yield subject.finding(
@@ -638,23 +700,75 @@ def _acts_on_others(subject: Subject) -> Iterator[Finding]:
 
 
 def _acted_upon(subject: Subject) -> Iterator[Finding]:
-    """Whoever may act on the domain may act on the parent; whoever may act on its files may act on the parent's."""
-    pairs = [(subject.domain, subject.parent)]
-    pairs += [
-        (name, subject.parent_file_type) for name in subject.role.file_types.values() if name in subject.policy.types
-    ]
-    for target, counterpart in pairs:
-        mine = subject.verification.access.incoming(target).worst()
-        theirs = subject.verification.access.incoming(counterpart).worst()
-        for key, sources in sorted(mine.items()):
-            excess = sources & ~theirs.get(key, 0) & ~subject.bit
-            if excess:
-                source = subject.policy.names(excess)[0]
-                yield subject.finding(
-                    "separate",
-                    f"{source} can act on {target} and not on {counterpart}: {target}:{key[0]} {key[1]}",
-                    subject.verification.access.evidence(source, target, key),
-                )
+    """Whoever may act on the domain may act on the parent, under the same booleans; whoever may act on its files may
+    act on the parent's, and no container of another kind reaches what is in them."""
+    access = subject.verification.access
+    theirs = subject.verification.parent_incoming[subject.parent]
+    yield from _acts_beyond(subject, subject.domain, subject.parent, access.incoming(subject.domain), theirs)
+    for name in subject.role.file_types.values():
+        if name in subject.policy.types:
+            mine = access.incoming(name)
+            theirs = subject.verification.access.incoming(subject.parent_file_type)
+            yield from _acts_beyond(subject, name, subject.parent_file_type, mine, theirs)
+            yield from _opened_by_containers(subject, name, mine)
+
+
+def _acts_beyond(subject: Subject, target: str, counterpart: str, mine: Grants, theirs: Grants) -> Iterator[Finding]:
+    worst = mine.worst()
+    for key, sources in sorted(worst.items()):
+        for number in members(sources & ~theirs.always.get(key, 0) & ~subject.bit):
+            bit = 1 << number
+            if not conditions.implies(mine.condition(key, bit), theirs.condition(key, bit)):
+                source = subject.policy.type_names[number]
+                words = f"{source} can act on {target} and not on {counterpart}: {target}:{key[0]} {key[1]}"
+                yield subject.finding("separate", words, subject.verification.access.evidence(source, target, key))
+
+
+def _opened_by_containers(subject: Subject, name: str, mine: Grants) -> Iterator[Finding]:
+    """No container of another kind opens the role's files: whoever does may open the parent's by a rule that does not
+    mean the parent too. Finding a folder is not opening what is in it."""
+    parent_bit = subject.policy.bits[subject.parent]
+    others: dict[Key, int] = defaultdict(int)
+    for rule in subject.policy.rules_to(subject.parent_file_type):
+        if rule.kind == "allow" and not subject.policy.bits[rule.source] & parent_bit:
+            for perm in rule.perms:
+                others[rule.tclass, perm] |= subject.policy.bits[rule.source]
+    for key, sources in sorted(mine.worst().items()):
+        excess = sources & ~others[key] & ~subject.bit
+        if excess and key[0] in FILE_CLASSES and key[1] in CONTENT and key != ("dir", "open"):
+            source = subject.policy.names(excess)[0]
+            words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
+            yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
+
+
+def _labels_elsewhere(subject: Subject) -> Iterator[Finding]:
+    """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
+    own = (subject.domain, *subject.role.file_types.values())
+    for name in own:
+        if name in subject.policy.labelled:
+            words = f"{name} is given to what is not the role's"
+            yield subject.finding("separate", words, (subject.policy.labelled[name],))
+    declared = {entry.path: subject.role.file_types[entry.access] for entry in subject.role.files}
+    for path, name in subject.verification.file_contexts:
+        if name in own and declared.get(path) != name:
+            yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
+
+
+def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
+    """A port type of the role's own labels nothing but the declared numbers."""
+    network = subject.network or Network()
+    for protocol in PROTOCOLS:
+        declared = {
+            number
+            for port in (*network.bound(protocol), *network.reached(protocol))
+            if isinstance(port, Ports)
+            for number in range(port.low, port.high + 1)
+        }
+        for segment in subject.verification.ports.segments[protocol]:
+            is_own = segment.type.startswith(f"{subject.role.module}_") and segment.type not in subject.role.file_types
+            if is_own and not set(range(segment.low, segment.high + 1)) <= declared:
+                words = f"{protocol}/{segment} has the role's own port type {segment.type} and is not declared"
+                yield subject.finding("network", words, where=("network",))
 
 
 # -- enterable
@@ -746,6 +860,10 @@ def closed(subject: Subject) -> Iterator[Finding]:
                 continue
             seen.add(target)
             paths.append((*path, target))
+            if target in subject.policy.permissive:
+                words = f"{' -> '.join((*path, target))}: {key[1]} leads to a permissive domain"
+                yield subject.finding("closed", words, subject.verification.access.evidence(path[-1], target, key))
+                continue
             yield from _more_network(subject, (*path, target), key)
 
 
@@ -764,7 +882,7 @@ def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator
     for other, granted in sorted(there.items()):
         bits = subject.policy.network.part(*other, granted)
         seen_as_own = bits & ~mapped | (subject.bit if bits & mapped else 0)
-        if seen_as_own & ~subject.worst.get(other, 0) or (bits and target in subject.policy.permissive):
+        if seen_as_own & ~subject.worst.get(other, 0):
             yield subject.finding(
                 "closed",
                 f"{' -> '.join(path)}: {key[1]} leads to more network ({other[0]} {other[1]})",

@@ -115,10 +115,8 @@ class Constraints:
         right = self._value(two, source, target)
         if isinstance(left, Level) and isinstance(right, Level):
             return _RELATIONS[relation](left, right)
-        if relation not in ("==", "!="):
-            # Roles may be compared by dominance, which current policies no longer define.
-            raise ValueError(f"a constraint compares {one} and {two} with {relation}")
-        return (left == right) == (relation == "==")
+        # SELinux roles may be compared by dominance; policies define none any more, so that each dominates itself only.
+        return (left == right) == (relation in ("==", "dom", "domby"))
 
     @staticmethod
     def _value(operand: object, source: Context, target: Context) -> object:

@@ -282,6 +282,16 @@ class Policy:
         )
 
     @cached_property
+    def labelled(self) -> dict[str, str]:
+        """Type -> what gives it to something else than by a rule or a portcon: a genfscon, an initial SID, ..."""
+        found = {item.context.type_.name: str(item) for item in self._policy.genfscons()}
+        found.update((item.context.type_.name, str(item)) for item in self._policy.fs_uses())
+        found.update((item.context.type_.name, str(item)) for item in self._policy.nodecons())
+        found.update((item.context.type_.name, str(item)) for item in self._policy.netifcons())
+        found.update((name, f"initial SID {sid}") for sid, name in self.initial_sids.items())
+        return found
+
+    @cached_property
     def network(self) -> NetworkModel:
         """Which permissions of this policy are network permissions."""
         return NetworkModel(self.socket_classes, self.network_sysctls)
