@@ -1,0 +1,339 @@
+"""The command line: what it takes, what it prints for people and programs, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import LABELGEN, NONET, Place, binds, shared_cache, tree
+
+from labelgen import __version__, base, cli
+
+REFERENCE = Path(base.__file__).parent / "reference"
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path, shared_cache(tmp_path_factory))
+    place.role(NONET)
+    return place
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A workplace with a role `web` that binds tcp/80 and one without a network, built; tests leave it as it is."""
+    place = Place(tmp_path_factory.mktemp("built"), shared_cache(tmp_path_factory))
+    place.role(binds("80"))
+    place.role(NONET.replace("web", "none"), "none.yaml")
+    place.build().held()
+    return place
+
+
+@pytest.fixture
+def damaged(built: Place, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A copy of the built workplace, to be damaged."""
+    place = Place(tmp_path, shared_cache(tmp_path_factory))
+    for name, (_, content) in tree(built.folder).items():
+        path = place.folder / name
+        path.mkdir(exist_ok=True) if content is None else path.write_bytes(content)  # type: ignore[arg-type]
+    return place
+
+
+# -- help and mistakes
+
+
+def test_without_a_command_the_commands_are_listed(place: Place) -> None:
+    outcome = place.run()
+    for name, words in cli.COMMANDS.items():
+        assert f"  {name} " in outcome.stdout + outcome.stderr
+        assert words.split()[0] in outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_explains_the_exit_status(place: Place, option: str) -> None:
+    outcome = place.run(option)
+    outcome.held()
+    assert "Exit status: 0 holds or yes, 1 a claim fails or the answer is no, 2 the" in outcome.stdout
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(place: Place, command: str) -> None:
+    outcome = place.call(command, "--help")
+    outcome.held()
+    assert outcome.stdout.startswith(f"Usage: root {command} ") or f" {command} " in outcome.stdout.splitlines()[0]
+    assert len(outcome.stdout.splitlines()) > 5
+
+
+def test_help_names_the_program_as_it_is_called(place: Place) -> None:
+    assert place.run("build", "--help").stdout.startswith("Usage: labelgen build ")
+
+
+def test_the_version_is_told(place: Place) -> None:
+    outcome = place.run("--version")
+    outcome.held()
+    assert outcome.stdout == f"labelgen, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bild"], "did you mean 'build'?"),
+        (["zzz"], "there is no command 'zzz'"),
+        (["build", "--bse", "reference"], "--base"),
+        (["build", "--base"], "--base"),
+        (["can", "web", "bind"], "Missing argument"),
+        (["can", "web", "listen", "tcp/80"], "'listen'"),
+        (["verify", "--policy", "a", "--base", "b"], "exclude each other"),
+        (["schema", "extra"], "extra"),
+        (["init"], "Missing argument"),
+    ],
+)
+def test_a_mistyped_command_line_is_told(place: Place, arguments: list[str], words: str) -> None:
+    outcome = place.call(*arguments)
+    assert outcome.status == 2
+    assert outcome.stdout == ""
+    assert words in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    outcome.changed_nothing()
+
+
+def test_what_is_printed_into_a_pipe_has_no_colours(built: Place) -> None:
+    for arguments in (["verify", "--base", "reference"], ["can", "web", "bind", "tcp/80"], ["show", "web"], ["--help"]):
+        assert "\x1b" not in built.run(*arguments).stdout
+    assert "\x1b" not in built.run("build", "nobody").stderr
+
+
+# -- roles by default
+
+
+def test_without_a_folder_of_roles_those_that_come_with_labelgen_are_built(place: Place) -> None:
+    (place.roles / "web.yaml").unlink()
+    place.roles.rmdir()
+    place.build().held()
+    names = sorted(path.name for path in place.output.iterdir() if path.is_dir())
+    assert names == ["lxc_base", "lxc_dns", "lxc_ftp", "lxc_nonet", "lxc_web"]
+
+
+def test_only_the_roles_that_were_named_are_built(place: Place) -> None:
+    place.role(NONET.replace("web", "other"), "other.yaml")
+    place.build("other").held()
+    assert sorted(path.name for path in place.output.iterdir() if path.is_dir()) == ["lxc_base", "lxc_other"]
+
+
+# -- answers
+
+
+@pytest.mark.parametrize(
+    ("question", "status"),
+    [
+        (["web", "bind", "tcp/80"], 0),
+        (["web", "bind", "tcp/81"], 0),  # a neighbour: http_port_t has both
+        (["web", "bind", "tcp/22"], 1),
+        (["web", "bind", "udp/80"], 1),
+        (["web", "connect", "tcp/80"], 1),
+        (["web", "send", "udp/53"], 1),
+        (["web", "create", "tcp"], 0),
+        (["web", "create", "unix_stream_socket"], 0),
+        (["none", "bind", "tcp/80"], 1),
+        (["none", "create", "netlink_route"], 1),
+        (["none", "create", "unix_stream"], 0),
+    ],
+)
+def test_a_question_is_answered_by_words_and_status(built: Place, question: list[str], status: int) -> None:
+    outcome = built.call("can", *question)
+    assert outcome.status == status, outcome.stderr
+    assert outcome.stdout.startswith("no: " if status else "yes: ")
+    assert outcome.stderr == ""
+    outcome.changed_nothing()
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["80", "tcp", "tcp/", "/80", "tcp/0", "tcp/65536", "tcp/-1", "tcp/eighty", "tpc/80", "tcp/80/1", "", "tcp/80\n"],
+)
+def test_what_is_no_port_is_no_question(built: Place, what: str) -> None:
+    built.call("can", "web", "bind", what).refused("tcp/80")
+
+
+def test_a_class_that_the_base_does_not_know_is_no_question(built: Place) -> None:
+    outcome = built.call("can", "web", "create", "tpc")
+    outcome.refused("tpc_socket", "tcp")
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "../web", "web\n", "lxc_web"])
+def test_a_role_that_was_not_built_is_no_question(built: Place, name: str) -> None:
+    built.call("can", name, "bind", "tcp/80").refused("it has", "web")
+    built.call("show", name).refused("it has", "web")
+
+
+def test_an_answer_without_a_build_is_refused_with_what_to_do(place: Place) -> None:
+    place.call("can", "web", "bind", "tcp/80").refused("build: ", "labelgen build")
+    place.call("show", "web").refused("build: ", "labelgen build")
+    place.call("can", "web", "bind", "tcp/80", "--build", "roles/web.yaml").refused("labelgen build")
+
+
+def test_an_answer_from_before_the_role_file_changed_is_refused(damaged: Place) -> None:
+    damaged.role(binds("80, 22"))
+    damaged.call("can", "web", "bind", "tcp/22").refused("roles/web.yaml: ", "changed", "labelgen build web")
+    assert damaged.call("can", "none", "bind", "tcp/22").status == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "reach.json", "verdict.json"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", "null", '"x"', '{"roles": 1, "files": 2}', '{"roles": {}}', "\udcff"]
+)
+def test_a_damaged_build_answers_nothing_and_brings_no_traceback(damaged: Place, name: str, content: str) -> None:
+    (damaged.output / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    damaged.call("can", "web", "bind", "tcp/80").refused("build")
+    if name == "verdict.json":
+        damaged.call("show", "web").refused("build")
+
+
+@pytest.mark.parametrize("name", ["reach.json", "verdict.json", "lxc_web"])
+def test_a_build_with_a_part_missing_answers_nothing(damaged: Place, name: str) -> None:
+    path = damaged.output / name
+    if path.is_dir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+        assert damaged.call("can", "web", "bind", "tcp/80").status == 0
+    else:
+        path.unlink()
+        damaged.call("can", "web", "bind", "tcp/80").refused("build")
+
+
+def test_an_answer_that_was_tampered_with_is_refused(damaged: Place) -> None:
+    reach, verdict = (damaged.output / name for name in ("reach.json", "verdict.json"))
+    reach.write_text(reach.read_text().replace("name_bind", "name_connect"))
+    damaged.call("can", "web", "bind", "tcp/80").refused("reach.json: ", "changed")
+    verdict.write_text(verdict.read_text().replace("A role of the tests.", "Somebody's."))
+    damaged.call("show", "web").refused("verdict.json: ", "changed")
+
+
+# -- verify
+
+
+def test_verify_says_what_build_says_and_leaves_nothing(place: Place) -> None:
+    verified = place.call("verify", "--base", "reference")
+    verified.held()
+    verified.changed_nothing()
+    assert place.build().stdout.startswith(verified.stdout.rstrip("\n"))
+
+
+@pytest.mark.parametrize("policy", ["nowhere", "empty", "rubbish", "roles", "truncated", "without"])
+def test_a_policy_that_cannot_be_verified_is_refused(place: Place, policy: str) -> None:
+    whole = place.folder / "without"
+    base.link(sorted(REFERENCE.glob("*.cil")), True, whole)
+    (place.folder / "empty").touch()
+    (place.folder / "rubbish").write_bytes(b"rubbish" * 100)
+    (place.folder / "truncated").write_bytes(whole.read_bytes()[:5000])
+    words = {"without": "lxc_web_t"}.get(policy, policy)
+    place.call("verify", "--policy", policy).refused(f"{policy}", words)
+
+
+def test_roles_are_verified_in_a_policy_that_has_them(built: Place, tmp_path: Path) -> None:
+    cil = sorted(REFERENCE.glob("*.cil")) + sorted(built.output.rglob("*.cil"))
+    base.link(cil, True, tmp_path / "policy.33")
+    built.call("verify", "--policy", tmp_path / "policy.33").held()
+    without = [path for path in cil if path.name != "lxc_none.cil"]
+    base.link(without, True, tmp_path / "policy.33")
+    built.call("verify", "--policy", tmp_path / "policy.33").refused("lxc_none_t")
+    built.call("verify", "--policy", tmp_path / "policy.33", "web").held()
+
+
+# -- for programs
+
+
+def parsed(text: str) -> Any:
+    """JSON, in which nothing is said twice and there is no NaN."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len({key for key, _ in pairs}) == len(pairs)
+        return dict(pairs)
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["can", "web", "bind", "tcp/80"], 0),
+        (["can", "web", "bind", "tcp/22"], 1),
+        (["can", "none", "create", "tcp"], 1),
+        (["show", "web"], 0),
+        (["show", "lxc_base", "--base", "reference"], 0),
+        (["verify", "--base", "reference"], 0),
+        (["verify", "--base", "reference", "none"], 0),
+    ],
+)
+def test_json_is_all_that_is_printed(built: Place, arguments: list[str], status: int) -> None:
+    outcome = built.call(*arguments, "--json")
+    assert outcome.status == status
+    assert outcome.stderr == ""
+    assert parsed(outcome.stdout)
+    outcome.changed_nothing()
+
+
+def test_build_prints_its_verdict_as_json_too(place: Place) -> None:
+    outcome = place.build("--json")
+    outcome.held()
+    verdict = parsed(outcome.stdout)
+    assert [(role["role"], role["domain"]) for role in verdict["roles"]] == [("web", "lxc_web_t")]
+    kept = parsed((place.output / "verdict.json").read_text(encoding="utf-8"))
+    assert kept["roles"] == verdict["roles"]
+    for name in ("manifest.json", "reach.json"):
+        assert parsed((place.output / name).read_text(encoding="utf-8"))
+
+
+def test_json_agrees_with_the_words(built: Place) -> None:
+    answers = {}
+    for port in ("tcp/80", "tcp/22"):
+        words = built.call("can", "web", "bind", port)
+        answers[port] = parsed(built.call("can", "web", "bind", port, "--json").stdout)
+        assert words.stdout.startswith("yes" if answers[port]["answer"] else "no")
+    assert (answers["tcp/80"]["answer"], answers["tcp/22"]["answer"]) == (True, False)
+
+
+def test_an_error_is_told_in_words_even_where_json_was_asked_for(place: Place) -> None:
+    place.role("name: [")
+    place.build("--json").refused("roles/web.yaml:")
+
+
+def test_the_schema_is_json(place: Place) -> None:
+    assert parsed(place.run("schema").stdout)["title"] == "labelgen role file"
+
+
+# -- pipes
+
+
+def shell(place: Place, script: str) -> subprocess.CompletedProcess[str]:
+    """A line of shell in the workplace, where $L is the command."""
+    environment = place.environment({"L": str(LABELGEN)})
+    return subprocess.run(
+        ["bash", "-c", script], cwd=place.folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["verify --base reference", "show web", "show lxc_base --base reference", "schema"])
+@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+def test_a_reader_that_has_seen_enough_is_no_error(built: Place, command: str, reader: str) -> None:
+    done = shell(built, f'"$L" {command} | {reader} >/dev/null; exit ${{PIPESTATUS[0]}}')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_standard_streams_are_no_error(place: Place, closed: str) -> None:
+    done = shell(place, f'"$L" build --base reference {closed}')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (place.output / "manifest.json").is_file()
+
+
+def test_an_error_behind_a_closed_stream_keeps_its_status(place: Place) -> None:
+    place.role("name: [")
+    assert shell(place, '"$L" build --base reference 2>&-').returncode == 2
