@@ -29,7 +29,7 @@ class Profile:
     """Sysctls of the network namespace under which the domains are tried."""
 
     name: str
-    sysctls: Mapping[str, str]
+    sysctls: Mapping[str, str] = field(hash=False)
 
     def kernel(self, fast_open_checked: bool = True) -> Kernel:
         """What the kernel's rules need to know of it; Linux's own defaults where it says nothing."""
@@ -70,9 +70,9 @@ class Plan:
     lines: dict[tuple[str, str], int] = field(default_factory=dict)
     kept: dict[str, Object] = field(default_factory=dict)
     listening: dict[str, str] = field(default_factory=dict)
-    domains: tuple[str, ...] = ()
     controls: tuple[str, str] = ("", "")
     gap: Optional[str] = None
+    pairs: dict[Pair, tuple[str, ...]] = field(default_factory=dict)
 
     def baseline_of(self, actor: int, tried: Iterable[Trial]) -> None:
         """Let the unlabelled actor try what has not been tried yet, before anything is enforced."""
@@ -129,51 +129,63 @@ def _mortal(plan: Plan, pair: Pair, number: int) -> Victim:
     return victim
 
 
-def make(
-    facts: Facts,
-    domains: Sequence[str],
-    profile: Profile,
-    modules: dict[str, bytes],
-    *,
-    ports: Values = trials.PORTS,
-    runtimes: Sequence[str] = (),
-    pairs: Sequence[Pair] = (),
-) -> Plan:
-    """The plan of a boot in which `domains` try everything and each pair's attacker its victim.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every witness: what `domains` (contexts) can do by themselves and with the sockets that `runtimes`
+    leave them, and what each pair's attacker can do to its victim. `ports` are those to sweep."""
+
+    facts: Facts
+    domains: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    ports: Values = trials.PORTS
+
+    def solo(self) -> tuple[Trial, ...]:
+        """What each domain tries by itself."""
+        inherited = (trial for runtime in self.runtimes for trial in trials.inherit_trials(runtime))
+        return (*trials.network_trials(self.ports, edges(self.facts)), *inherited)
+
+
+def _actors(plan: Plan, contexts: Iterable[Optional[str]]) -> dict[str, int]:
+    return {context: plan.script.actor(context) for context in dict.fromkeys(filter(None, contexts))}
+
+
+def _try_controls(plan: Plan, actors: Mapping[str, int], attempts: Sequence[Trial]) -> None:
+    for context in plan.controls:
+        plan.try_all(actors[context], f"control {context}", attempts)
+    if plan.gap:
+        plan.try_all(actors[plan.gap], f"control {plan.gap}", (controls.fast_open_trial(),))
+
+
+def _try_pairs(plan: Plan, actors: Mapping[str, int], victims: Mapping[Pair, tuple[Victim, Victim]]) -> None:
+    for pair, (shared, mortal) in victims.items():
+        tried = (*separation.trials(shared), *separation.last_trials(mortal))
+        plan.pairs[pair] = tuple(trial.name for trial in tried)
+        plan.try_all(actors[pair.attacker], pair.attacker, tried)
+
+
+def make(question: Question, profile: Profile, modules: dict[str, bytes], share: int = 0, of: int = 1) -> Plan:
+    """The plan of a boot. Of several boots that share the work, `share` (from 0) `of` so many: each has every domain and its
+    part of the trials, the first has the pairs.
 
     Raises InputError where the policy has no domain fit for a control.
     """
-    plan = Plan(Script(), profile, modules, domains=tuple(domains))
+    facts, pairs = question.facts, question.pairs if share == 0 else ()
+    plan = Plan(Script(), profile, modules)
     plan.controls, plan.gap = (controls.allowed(facts), controls.refused(facts)), controls.fast_open_gap(facts)
     _start(plan.script, profile, modules)
-    _inherited(plan, facts, runtimes)
+    _inherited(plan, facts, question.runtimes)
     victims = _victims(plan, pairs)
     by_itself = plan.script.actor("-")
-    attackers = {
-        context: plan.script.actor(context) for context in dict.fromkeys((*domains, *(p.attacker for p in pairs)))
-    }
-    others = {
-        context: plan.script.actor(context) for context in dict.fromkeys((*plan.controls, *filter(None, (plan.gap,))))
-    }
-    sampled = edges(facts)
-    solo = (
-        *trials.network_trials(ports, sampled),
-        *(t for runtime in runtimes for t in trials.inherit_trials(runtime)),
-    )
-    control = controls.attempts(sampled)
-    plan.baseline_of(by_itself, solo)
+    attackers = _actors(plan, (*question.domains, *(pair.attacker for pair in pairs)))
+    others = _actors(plan, (*plan.controls, plan.gap))
+    solo, attempts = question.solo()[share::of], controls.attempts(edges(facts))
+    plan.baseline_of(by_itself, (*solo, controls.fast_open_trial(), *attempts))
     for shared, _ in victims.values():
         plan.baseline_of(by_itself, separation.trials(shared))
-    plan.baseline_of(by_itself, (controls.fast_open_trial(), *control))
     plan.script.enforce()
-    for context in plan.controls:
-        plan.try_all(others[context], f"control {context}", control)
-    if plan.gap:
-        plan.try_all(others[plan.gap], f"control {plan.gap}", (controls.fast_open_trial(),))
-    for context in domains:
+    _try_controls(plan, others, attempts)
+    for context in question.domains:
         plan.try_all(attackers[context], context, solo)
-    for pair, (shared, mortal) in victims.items():
-        plan.try_all(
-            attackers[pair.attacker], pair.attacker, (*separation.trials(shared), *separation.last_trials(mortal))
-        )
+    _try_pairs(plan, attackers, victims)
     return plan

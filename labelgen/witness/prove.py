@@ -13,12 +13,13 @@ from typing import Any, Optional
 
 from labelgen.errors import InputError
 from labelgen.witness import controls, judge, kernels, machine, trials
-from labelgen.witness.answers import OK, Answer, Stretch, Stretches, WitnessError, pairs
-from labelgen.witness.calls import Values
+from labelgen.witness.answers import OK, Answer, Stretch, Stretches, WitnessError
+from labelgen.witness.answers import pairs as side_by_side
+from labelgen.witness.calls import Trial, Values
 from labelgen.witness.expect import World
 from labelgen.witness.facts import Facts, edges, type_of
 from labelgen.witness.kernels import Kernel
-from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, make
+from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, Question, make
 from labelgen.witness.script import Report
 
 
@@ -52,13 +53,35 @@ class Ranges:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """What a domain tried on another process, and the kernel's answer."""
+
+    trial: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Domain:
-    """What one domain's answers came to: how many were compared, how many differ, and the ports that were let by."""
+    """What one domain's answers came to: how many were compared, how many differ; the ports that it was let by, for each
+    trial; the protocols of the sockets it could make, for each family and type; what came of its attempts on others."""
 
     context: str
     compared: int
     differing: int
     ports: tuple[Ranges, ...]
+    sockets: tuple[Ranges, ...]
+    attempts: tuple[Attempt, ...]
+
+    def __add__(self, other: Domain) -> Domain:
+        """The same domain's answers of two boots."""
+        return Domain(
+            self.context,
+            self.compared + other.compared,
+            self.differing + other.differing,
+            self.ports + other.ports,
+            self.sockets + other.sockets,
+            self.attempts + other.attempts,
+        )
 
 
 @dataclass(frozen=True)
@@ -124,6 +147,17 @@ def _assert_controls(plan: Plan, report: Report) -> None:
             raise WitnessError(f"the control {bad}, which must be refused everything, was allowed: {trial.name}")
 
 
+def _assert_equals_meet(plan: Plan, report: Report) -> None:
+    """An attacker labelled as its victim is the control of the pairs: something of what it tries has to succeed."""
+    for pair, names in plan.pairs.items():
+        if pair.attacker == pair.victim and all(
+            report.answers[plan.lines[pair.attacker, name]][0].answer.errno for name in names
+        ):
+            raise WitnessError(
+                f"the control {pair.attacker} can do nothing to a process with its own label: no separation shown"
+            )
+
+
 def edges_of(plan: Plan) -> Values:
     """The ports that the controls tried."""
     return plan.trials[controls.attempts((range(1, 2),))[0].name].values
@@ -145,7 +179,7 @@ def _baseline(plan: Plan, report: Report, name: str) -> Stretches:
 def _differences(world: World, plan: Plan, report: Report, context: str, name: str) -> Iterator[Finding]:
     trial, base = plan.trials[name], _baseline(plan, report, name)
     expected = world.answers(trial, context, base)
-    for (low, high, answer), other in pairs(report.answers[plan.lines[context, name]], expected):
+    for (low, high, answer), other in side_by_side(report.answers[plan.lines[context, name]], expected):
         if answer != other:
             _, check = world.answer(trial, context, low, _at(base, low))
             yield Finding(context, name, low, high, str(answer), str(other), str(check or ""))
@@ -155,12 +189,29 @@ def _at(baseline: Stretches, value: int) -> Answer:
     return next((s.answer for s in baseline if s.low <= value <= s.high), baseline[0].answer)
 
 
-def _let_by(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
+def _of_kind(plan: Plan, context: str, kind: str) -> Iterator[tuple[Trial, int]]:
     for (label, name), line in plan.lines.items():
-        if label == context and plan.trials[name].ports:
-            passed = tuple((s.low, s.high) for s in report.answers[line] if not s.answer.refused)
-            if passed:
-                yield Ranges(name, passed)
+        if label == context and plan.trials[name].kind == kind:
+            yield plan.trials[name], line
+
+
+def _let_by(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
+    for trial, line in _of_kind(plan, context, "ports"):
+        passed = tuple((s.low, s.high) for s in report.answers[line] if not s.answer.refused)
+        if passed:
+            yield Ranges(trial.name, passed)
+
+
+def _opened(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
+    for trial, line in _of_kind(plan, context, "sockets"):
+        opened = tuple((s.low, s.high) for s in report.answers[line] if not s.answer.errno)
+        if opened:
+            yield Ranges(trial.name, opened)
+
+
+def _attempts(plan: Plan, report: Report, context: str) -> Iterator[Attempt]:
+    for trial, line in _of_kind(plan, context, "pair"):
+        yield Attempt(trial.name, str(report.answers[line][0].answer))
 
 
 def _domain(world: World, plan: Plan, report: Report, context: str) -> tuple[Domain, list[Finding]]:
@@ -168,7 +219,8 @@ def _domain(world: World, plan: Plan, report: Report, context: str) -> tuple[Dom
     findings = [found for name in names for found in _differences(world, plan, report, context, name)]
     compared = sum(s.high - s.low + 1 for name in names for s in report.answers[plan.lines[context, name]])
     differing = sum(found.high - found.low + 1 for found in findings)
-    return Domain(context, compared, differing, tuple(_let_by(plan, report, context))), findings
+    ports, sockets = tuple(_let_by(plan, report, context)), tuple(_opened(plan, report, context))
+    return Domain(context, compared, differing, ports, sockets, tuple(_attempts(plan, report, context))), findings
 
 
 def _denials(console: str) -> tuple[str, ...]:
@@ -178,6 +230,7 @@ def _denials(console: str) -> tuple[str, ...]:
 def _testimony(kernel: Kernel, facts: Facts, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
     report = booted.report
     _assert_controls(plan, report)
+    _assert_equals_meet(plan, report)
     checked = _fast_open_checked(plan, report)
     world = World(facts, plan.profile.kernel(checked), plan.kept, plan.listening)
     contexts = dict.fromkeys(label for label, _ in plan.lines if not label.startswith("control "))
@@ -202,24 +255,6 @@ def _assert_known(facts: Facts, contexts: Iterable[str]) -> None:
             raise InputError(f"{context}: this policy has no such context", "a context reads user:role:type:range")
 
 
-@dataclass(frozen=True)
-class _Boot:
-    """One boot of the many of a proof: a kernel, a profile, and some of the domains."""
-
-    kernel: Kernel
-    profile: Profile
-    domains: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-
-
-def _shares(
-    domains: Sequence[str], pairs_: Sequence[Pair], count: int
-) -> Iterator[tuple[tuple[str, ...], tuple[Pair, ...]]]:
-    """The domains dealt out to `count` boots; the pairs go with the first."""
-    for number in range(max(1, min(count, len(domains)))):
-        yield tuple(domains[number::count]), tuple(pairs_) if number == 0 else ()
-
-
 def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
     """Boots of the same kernel and profile as one testimony."""
     together: dict[tuple[str, str], list[Testimony]] = {}
@@ -229,17 +264,8 @@ def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
         first = same[0]
         domains: dict[str, Domain] = {}
         for domain in (d for t in same for d in t.domains):
-            before = domains.get(domain.context)
-            domains[domain.context] = (
-                domain
-                if before is None
-                else Domain(
-                    domain.context,
-                    before.compared + domain.compared,
-                    before.differing + domain.differing,
-                    before.ports + domain.ports,
-                )
-            )
+            known = domains.get(domain.context)
+            domains[domain.context] = known + domain if known else domain
         yield Testimony(
             first.witness,
             first.release,
@@ -251,6 +277,65 @@ def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
             tuple(f for t in same for f in t.findings),
             tuple(d for t in same for d in t.denials),
         )
+
+
+@dataclass(frozen=True)
+class _Boot:
+    """One boot of the many of a proof: a kernel, a profile, and which share of the trials."""
+
+    kernel: Kernel
+    profile: Profile
+    share: int
+    of: int
+
+
+def _boots(chosen: Sequence[Kernel], profiles: Sequence[Profile], processors: int) -> Iterator[_Boot]:
+    for kernel in chosen:
+        for profile in profiles:
+            of = min(processors, machine.SIDE_BY_SIDE[kernel.kind])
+            yield from (_Boot(kernel, profile, share, of) for share in range(of))
+
+
+class _Session:
+    """The boots of a proof, as many at a time as there are processors."""
+
+    def __init__(self, policy: Path, question: Question, denials: bool, progress: Callable[[float], None]) -> None:
+        self.policy = policy
+        self.question = question
+        self.denials = denials
+        self.progress = progress
+        self.done: dict[_Boot, float] = {}
+        self.processors: Queue[int] = Queue()
+
+    def run(self, boots: Sequence[_Boot]) -> list[Testimony]:
+        """What each of the boots says, in their order. Raises the first error."""
+        self.done = dict.fromkeys(boots, 0.0)
+        for processor in machine.processors():
+            self.processors.put(processor)
+        with ThreadPoolExecutor(max_workers=self.processors.qsize()) as workers:
+            return list(workers.map(self._boot, boots))
+
+    def _boot(self, boot: _Boot) -> Testimony:
+        modules = kernels.modules(boot.kernel)
+        plan = make(self.question, boot.profile, modules, boot.share, boot.of)
+        processor, start = self.processors.get(), time.monotonic()
+        try:
+            booted = machine.boot(
+                boot.kernel,
+                self.policy,
+                plan.script,
+                modules,
+                processor=processor,
+                audit=self.denials,
+                progress=lambda share: self._step(boot, share),
+            )
+        finally:
+            self.processors.put(processor)
+        return _testimony(boot.kernel, self.question.facts, plan, booted, time.monotonic() - start)
+
+    def _step(self, boot: _Boot, share: float) -> None:
+        self.done[boot] = share
+        self.progress(sum(self.done.values()) / len(self.done))
 
 
 def prove(
@@ -276,49 +361,10 @@ def prove(
     """
     read = facts or judge.read(policy)
     _assert_known(read, (*domains, *runtimes, *(c for p in pairs for c in (p.attacker, p.victim, p.files))))
-    ports = edges(read) if denials else trials.PORTS
-    processors = machine.processors()
-    boots = [
-        _Boot(kernel, profile, *share)
-        for kernel in kernels_ or machine.choose(witness)
-        for profile in profiles
-        for share in _shares(domains, pairs, len(processors))
-    ]
-    shares = [0.0] * len(boots)
-    free: Queue[int] = Queue()
-    for processor in processors:
-        free.put(processor)
-
-    def run(number: int) -> tuple[Plan, machine.Booted, float]:
-        boot, processor = boots[number], free.get()
-        plan = make(
-            read,
-            boot.domains,
-            boot.profile,
-            kernels.modules(boot.kernel),
-            ports=ports,
-            runtimes=runtimes,
-            pairs=boot.pairs,
-        )
-
-        def step(share: float) -> None:
-            shares[number] = share
-            if progress is not None:
-                progress(sum(shares) / len(shares))
-
-        start = time.monotonic()
-        try:
-            booted = machine.boot(
-                boot.kernel, policy, plan.script, plan.modules, processor=processor, audit=denials, progress=step
-            )
-        finally:
-            free.put(processor)
-        return plan, booted, time.monotonic() - start
-
-    with ThreadPoolExecutor(max_workers=len(processors)) as workers:
-        done = list(workers.map(run, range(len(boots))))
-    found = [_testimony(boot.kernel, read, *result) for boot, result in zip(boots, done)]
-    return Proof(hashlib.sha256(policy.read_bytes()).hexdigest(), tuple(_merge(found)))
+    question = Question(read, tuple(domains), tuple(pairs), tuple(runtimes), edges(read) if denials else trials.PORTS)
+    session = _Session(policy, question, denials, progress or (lambda _: None))
+    boots = list(_boots(kernels_ or machine.choose(witness), profiles, len(machine.processors())))
+    return Proof(hashlib.sha256(policy.read_bytes()).hexdigest(), tuple(_merge(session.run(boots))))
 
 
 __all__ = ["DEFAULT", "HARDENED", "Domain", "Finding", "Pair", "Profile", "Proof", "Testimony", "prove"]

@@ -162,15 +162,15 @@ def _object_calls(victim: Victim) -> Iterator[tuple[str, tuple[Call, ...]]]:
 def trials(victim: Victim) -> Iterator[Trial]:
     """What can be tried on a victim again and again."""
     for name, calls in (*_process_calls(victim), *_object_calls(victim)):
-        yield Trial(f"{name} {victim.name}", calls)
+        yield Trial(f"{name} {victim.name}", calls, kind="pair")
 
 
 def last_trials(victim: Victim) -> Iterator[Trial]:
     """What can be tried once, with a victim of its own: SEIZE (ptrace(2)), and a signal that ends it."""
     pid = victim.kept("pid")
-    yield Trial(f"trace {victim.name}", (call("ptrace", 0x4206, pid, 0, 0),))
-    yield Trial(f"send sigstop to {victim.name}", (call("kill", pid, 19),))
-    yield Trial(f"send sigkill to {victim.name}", (call("kill", pid, 9),))
+    yield Trial(f"trace {victim.name}", (call("ptrace", 0x4206, pid, 0, 0),), kind="pair")
+    yield Trial(f"send sigstop to {victim.name}", (call("kill", pid, 19),), kind="pair")
+    yield Trial(f"send sigkill to {victim.name}", (call("kill", pid, 9),), kind="pair")
 
 
 def unix_names(victim: Victim) -> dict[str, str]:

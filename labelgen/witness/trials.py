@@ -73,7 +73,7 @@ def _send(host: str, flags: int) -> Call:
 
 
 def _ports(name: str, transport: Transport, family: int, swept: Call, values: Values) -> Trial:
-    return Trial(name, (transport.socket(family), swept), values, ports=True, fresh=transport.fresh)
+    return Trial(name, (transport.socket(family), swept), values, "ports", fresh=transport.fresh)
 
 
 def bind(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
@@ -165,6 +165,7 @@ def socket_trials() -> Iterator[Trial]:
                 f"socket family {family} type {type_}",
                 (call("socket", family, type_, Swept()),),
                 PROTOCOLS.get(family, FEW_PROTOCOLS),
+                "sockets",
             )
 
 
