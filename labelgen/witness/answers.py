@@ -68,7 +68,8 @@ def join(stretches: Iterable[Stretch]) -> Stretches:
 
 
 def _lay_out(runs: Iterable[tuple[Answer, int]], values: Values) -> Iterator[Stretch]:
-    """The stretches when `runs` of (answer, count) are laid along `values`. Raises WitnessError where they are longer."""
+    """The stretches when `runs` of (answer, count) are laid along `values`. Raises WitnessError where they are
+    longer."""
     places = iter(values)
     place = range(0)
     for answer, count in runs:

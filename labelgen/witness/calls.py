@@ -181,8 +181,8 @@ def call(name: str, *arguments: Argument) -> Call:
 class Trial:
     """Calls to try one after the other; the last of them once for each value of `values`, which are in ascending order.
 
-    `kind` groups trials; in those of kind "ports" the values are ports, and the answer without SELinux is the same for each
-    of them. `fresh` asks for the calls before the last to be made anew for every value.
+    `kind` groups trials; in those of kind "ports" the values are ports, and the answer without SELinux is the same
+    for each of them. `fresh` asks for the calls before the last to be made anew for every value.
     """
 
     name: str

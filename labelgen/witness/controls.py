@@ -86,8 +86,8 @@ def refused(facts: Facts) -> str:
 
 
 def fast_open_gap(facts: Facts) -> Optional[str]:
-    """A context that may make and write TCP sockets and may not connect to port 9: what it answers to TCP Fast Open tells
-    whether a kernel checks that. None where the policy has none."""
+    """A context that may make and write TCP sockets and may not connect to port 9: what it answers to TCP Fast Open
+    tells whether a kernel checks that. None where the policy has none."""
     world, port = World(facts), facts.port(PROTOCOL_NUMBERS["tcp"], 9)
     for context in contexts(facts):
         may = {perm: world.allows(context, context, "tcp_socket", perm) for perm in ("create", "write", "connect")}

@@ -1,8 +1,9 @@
 """The kernel's rules: which permissions each system call asks for, in which order, and what a missing one answers.
 
 A trial is walked through call by call, as the kernel would. Each rule names the function of Linux that it was read in
-(6.1; the ones marked "measured" were also found that way). What the kernel answers apart from SELinux, a protocol it does
-not have, an address it cannot reach, is not modelled but measured, by the same trial while nothing is enforced (`baseline`).
+(6.1; the ones marked "measured" were also found that way). What the kernel answers apart from SELinux, a protocol it
+does not have, an address it cannot reach, is not modelled but measured, by the same trial while nothing is enforced
+(`baseline`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ MSG_FASTOPEN = 0x20000000
 class Check:
     """A permission that a call needs. `stage` says when it is asked for.
 
-    hook: before anything that the baseline could fail of. first: once the protocol exists. last: when all else is right.
+    hook: before anything that the baseline could fail of. first: once the protocol exists. last: when all else is
+    right.
+
     `alternatives` are further (class, permission) pairs on the same target, any of which will do.
     """
 
@@ -288,7 +291,8 @@ def _socketpair(walk: Walk, call: Call) -> Iterator[Check]:
 
 
 def _has(walk: Walk, made: Socket, perm: str, rule: str) -> Iterator[Check]:
-    """security/selinux/hooks.c: sock_has_perm; a socket with the initial SID of the kernel is never checked (measured)."""
+    """security/selinux/hooks.c: sock_has_perm; a socket with the initial SID of the kernel is never checked
+    (measured)."""
     if made.context != walk.facts.initial["kernel"]:
         yield Check(walk.label, made.context, made.tclass, perm, f"security/selinux/hooks.c: {rule}")
 
@@ -680,8 +684,8 @@ class World:
         return baseline, None
 
     def answers(self, trial: Trial, label: str, baseline: Stretches) -> Stretches:
-        """The answers to a trial. For ports, whose baseline is that of the first of them, they are worked out once for each
-        stretch of ports that the kernel cannot tell apart."""
+        """The answers to a trial. For ports, whose baseline is that of the first of them, they are worked out once
+        for each stretch of ports that the kernel cannot tell apart."""
         if trial.ports:
             borders = self._port_borders | self.facts.borders.get(self._port_protocol(trial), frozenset())
             cut = ((low, high, baseline[0].answer) for low, high in _cut(trial.values, borders))

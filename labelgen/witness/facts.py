@@ -1,7 +1,7 @@
 """What a policy says, as far as the kernel's rules need it, without saying who read the policy.
 
-Two readers provide it: Reach, from which the claims are made, and libsepol (`labelgen.witness.judge`), which knows nothing
-of the claims.
+Two readers provide it: Reach, from which the claims are made, and libsepol (`labelgen.witness.judge`), which knows
+nothing of the claims.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Access(Protocol):
     """Who may do what, every boolean at its default."""
 
     def allows(self, source: str, target: str, tclass: str, perm: str) -> bool:
-        """Whether the context `source` has `perm` on `tclass` of the context `target`: rules, conditions and constraints.
+        """Whether the context `source` has `perm` on `tclass` of the context `target`: rules, conditions and
+        constraints.
 
         Class and permission are known to the policy.
         """
@@ -56,8 +57,8 @@ def node_label(address: str, mask: str, context: str) -> NodeLabel:
 
 @dataclass(frozen=True)
 class Facts:
-    """A linked policy. `transitions` maps (type, class) to the type that a socket of a domain gets by a type_transition of
-    the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types."""
+    """A linked policy. `transitions` maps (type, class) to the type that a socket of a domain gets by a
+    type_transition of the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types."""
 
     access: Access
     ports: tuple[PortLabel, ...]

@@ -1,7 +1,7 @@
 """The policy as libsepol decides it: a second opinion that shares no code with the model from which roles are made.
 
-libsepol computes decisions with the code from which the kernel's was written, constraints and conditions included, every
-boolean at its default. setools reads the rest (labels of ports and nodes, initial SIDs, policy capabilities).
+libsepol computes decisions with the code from which the kernel's was written, constraints and conditions included,
+every boolean at its default. setools reads the rest (labels of ports and nodes, initial SIDs, policy capabilities).
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def _transitions(policy: Any) -> dict[tuple[str, str], str]:
 
 
 def read(path: Path) -> Facts:
-    """What the binary policy at `path` says. Raises InputError when it cannot be read, MachineError without a library."""
+    """What the binary policy at `path` says. Raises InputError when it cannot be read, MachineError without a
+    library."""
     library = setools_module()
     access = Sepol(path)
     try:

@@ -22,8 +22,8 @@ BOOT = Path("/boot")
 # Debian's kernel without drivers for hardware: the smallest that qemu boots, with MPTCP, SCTP and DCCP.
 QEMU_PACKAGE = "linux-image-cloud-amd64"
 
-# What a host would load by itself when a program asks for the protocol. Loaded before the policy, so that the kernel is as
-# complete a witness as it can be; a kernel that has one built in, or lacks it, does without.
+# What a host would load by itself when a program asks for the protocol. Loaded before the policy, so that the kernel
+# is as complete a witness as it can be; a kernel that has one built in, or lacks it, does without.
 WANTED_MODULES = (
     "ipv6",
     "sctp",
@@ -119,7 +119,8 @@ def _download(package: str, into: Path) -> None:
 
 
 def distribution_kernel() -> Kernel:
-    """A kernel of the distribution for qemu: one that is installed and readable, else the package, unpacked in the cache.
+    """A kernel of the distribution for qemu: one that is installed and readable, else the package, unpacked in the
+    cache.
 
     Raises MachineError where there is neither.
     """
@@ -157,7 +158,8 @@ def _depends(content: bytes) -> list[str]:
 
 
 def modules(kernel: Kernel, wanted: Iterable[str] = WANTED_MODULES) -> dict[str, bytes]:
-    """Module -> its content, each after those it depends on (their .modinfo says which). What the kernel lacks is absent."""
+    """Module -> its content, each after those it depends on (their .modinfo says which). What the kernel lacks is
+    absent."""
     if kernel.modules is None:
         return {}
     paths = {_stem(path): path for path in kernel.modules.rglob("*.ko*")}

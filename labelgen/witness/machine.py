@@ -114,9 +114,9 @@ def boot(
 ) -> Booted:
     """Boot `kernel` with `policy` and let the probe work through `script`.
 
-    Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints the
-    AVC lines; `timeout` in seconds; `progress`, told the share done (0 to 1). Raises WitnessError for a witness whose report
-    is not whole, ProgramMissing and ProgramFailed where the kernel cannot be started or hangs.
+    Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints
+    the AVC lines; `timeout` in seconds; `progress`, told the share done (0 to 1). Raises WitnessError for a witness
+    whose report is not whole, ProgramMissing and ProgramFailed where the kernel cannot be started or hangs.
     """
     reader = Reader(script)
 

@@ -1,4 +1,4 @@
-"""What one boot does: the script put together from domains, trials and pairs, and where in it each answer will stand."""
+"""What one boot does: the script made of domains, trials and pairs, and where in it each answer will stand."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def _mortal(plan: Plan, pair: Pair, number: int) -> Victim:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every witness: what `domains` (contexts) can do by themselves and with the sockets that `runtimes`
-    leave them, and what each pair's attacker can do to its victim. `ports` are those to sweep."""
+    """What is asked of every witness: what `domains` (contexts) can do by themselves and with the sockets that
+    `runtimes` leave them, and what each pair's attacker can do to its victim. `ports` are those to sweep."""
 
     facts: Facts
     domains: tuple[str, ...]
@@ -165,8 +165,8 @@ def _try_pairs(plan: Plan, actors: Mapping[str, int], victims: Mapping[Pair, tup
 
 
 def make(question: Question, profile: Profile, modules: dict[str, bytes], share: int = 0, of: int = 1) -> Plan:
-    """The plan of a boot. Of several boots that share the work, `share` (from 0) `of` so many: each has every domain and its
-    part of the trials, the first has the pairs.
+    """The plan of a boot. Of several boots that share the work, `share` (from 0) `of` so many: each has every domain
+    and its part of the trials, the first has the pairs.
 
     Raises InputError where the policy has no domain fit for a control.
     """

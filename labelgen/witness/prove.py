@@ -25,8 +25,8 @@ from labelgen.witness.script import Report
 
 @dataclass(frozen=True)
 class Finding:
-    """The kernel answered otherwise than expected, for the values `low` to `high` of a trial. `rule` is the check on which
-    the expectation rests, "" where it was that nothing is asked."""
+    """The kernel answered otherwise than expected, for the values `low` to `high` of a trial. `rule` is the check on
+    which the expectation rests, "" where it was that nothing is asked."""
 
     domain: str
     trial: str
@@ -62,8 +62,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Domain:
-    """What one domain's answers came to: how many were compared, how many differ; the ports that it was let by, for each
-    trial; the protocols of the sockets it could make, for each family and type; what came of its attempts on others."""
+    """What one domain's answers came to: how many were compared, how many differ; the ports that it was let by, for
+    each trial; the protocols of the sockets it could make, for each family and type; what came of its attempts on
+    others."""
 
     context: str
     compared: int
@@ -353,11 +354,13 @@ def prove(
 ) -> Proof:
     """Put a binary policy to the kernel: each domain tries everything, each pair's attacker its victim.
 
-    Takes: `domains`, full contexts; `facts`, what the policy says (read with libsepol when absent); `kernels_`, or else
-    `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the domains inherit; `denials`, to have the AVC
-    lines, for which only the edges of each stretch of ports are tried; `progress`, told the share done (0 to 1).
-    Raises WitnessError for a witness that is not whole, MachineError without one, InputError for a policy or a context that
-    cannot be used.
+    Takes: `domains`, full contexts; `facts`, what the policy says (read with libsepol when absent); `kernels_`, or
+    else `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the domains inherit; `denials`, to
+    have the AVC lines, for which only the edges of each stretch of ports are tried; `progress`, told the share done
+    (0 to 1).
+
+    Raises WitnessError for a witness that is not whole, MachineError without one, InputError for a policy
+    or a context that cannot be used.
     """
     read = facts or judge.read(policy)
     _assert_known(read, (*domains, *runtimes, *(c for p in pairs for c in (p.attacker, p.victim, p.files))))

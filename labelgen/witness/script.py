@@ -1,7 +1,7 @@
 """The script of the probe, and the strict reading of what the probe says to it.
 
-Each line of the script is answered by exactly one line with the same number and verb. Whatever is missing, extra or not as
-it was asked for raises WitnessError: a witness that was interrupted has proved nothing.
+Each line of the script is answered by exactly one line with the same number and verb. Whatever is missing, extra or
+not as it was asked for raises WitnessError: a witness that was interrupted has proved nothing.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class Script:
 
 @dataclass(frozen=True)
 class Report:
-    """What the probe said, in the order of the script: `release` of the kernel, line -> answers, actor -> its process id,
-    line -> other words."""
+    """What the probe said, in the order of the script: `release` of the kernel, line -> answers, actor -> its process
+    id, line -> other words."""
 
     release: str
     answers: Mapping[int, Stretches]

@@ -1,7 +1,7 @@
 """What one process tries on another: signals, tracing, /proc, sockets, IPC, keys, files.
 
-The other one, the victim, makes what can be attacked while nothing is enforced; it is labelled as it will be. The attacker
-is forked after that, and so has the descriptors by which a path starts at the victim's own folder.
+The other one, the victim, makes what can be attacked while nothing is enforced; it is labelled as it will be. The
+attacker is forked after that, and so has the descriptors by which a path starts at the victim's own folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ SIGNALS = {"signull": 0, "sigchld": 17, "signal": 23}
 
 @dataclass(frozen=True)
 class Victim:
-    """A process labelled `context`, and the name that all it owns begins with. `files` is the type of its private files."""
+    """A process labelled `context`, and the name that all it owns begins with. `files` is the type of its private
+    files."""
 
     context: str
     name: str
@@ -87,7 +88,8 @@ def _file_calls(victim: Victim) -> tuple[Call, ...]:
 def prepare(script: Script, actor: int, victim: Victim) -> dict[str, Object]:
     """Let `actor` become `victim`: make what can be attacked. Returns what the names stand for.
 
-    Goes into the script before the attackers are forked. The first descriptor is opened by PID 1: the attackers inherit it.
+    Goes into the script before the attackers are forked. The first descriptor is opened by PID 1: the attackers
+    inherit it.
     """
     for names, calls in _belongings(victim):
         script.keep(actor, {step: victim.slot(what) for step, what in names.items()}, calls)

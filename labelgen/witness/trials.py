@@ -125,11 +125,11 @@ def detour_trials(values: Values) -> Iterator[Trial]:
 def node_trials() -> Iterator[Trial]:
     """A free port on each kind of address, and addresses written in unusual families."""
     for protocol, transport in TRANSPORTS.items():
-        for family in IP:
+        for family, ip in IP.items():
             for host in (ANY[family], LOOPBACK[family], NOWHERE[family]):
                 address = Address(host, port=0)
                 yield Trial(
-                    f"bind {protocol} {IP[family]} {host} port 0",
+                    f"bind {protocol} {ip} {host} port 0",
                     (transport.socket(family), call("bind", SOCKET, address, address.size)),
                 )
     for family, host in (
@@ -264,7 +264,7 @@ def capability_trials() -> Iterator[Trial]:
 
 
 def network_trials(ports: Values = PORTS, detours: Values = PORTS) -> tuple[Trial, ...]:
-    """All that one domain tries by itself. `ports` are those to bind and connect; `detours` those to reach otherwise."""
+    """All that one domain tries by itself: `ports` to bind and connect, `detours` to reach otherwise."""
     return (
         *port_trials(ports),
         *detour_trials(detours),
@@ -290,14 +290,14 @@ def inherited(runtime: str) -> dict[str, tuple[Call, ...]]:
     }
 
 
-# To connect there is to disconnect. Any other address would bind a datagram or SCTP socket to a port, which a sweep would
-# find taken.
+# To connect there is to disconnect. Any other address would bind a datagram or SCTP socket to a port, which a sweep
+# would find taken.
 NOBODY = Address("0.0.0.0", port=0, family=socket.AF_UNSPEC)
 
 
 def inherit_trials(runtime: str) -> Iterator[Trial]:
-    """Every call on a socket that the domain `runtime` made and left open. None changes the socket: the addresses to bind
-    and connect are nobody's."""
+    """Every call on a socket that the domain `runtime` made and left open. None changes the socket: the addresses to
+    bind and connect are nobody's."""
     for kind, (family, type_, protocol) in KINDS.items():
         kept = Kept(f"{runtime} {kind}")
         for name, calls in _socket_calls():
