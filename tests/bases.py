@@ -13,6 +13,7 @@ from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
 from labelgen.modules import role_modules
 from labelgen.policy import Policy
+from labelgen.reach import Reach
 from labelgen.render import Renderer, packaged
 from labelgen.verdict import Verdict, verdict
 
@@ -60,7 +61,7 @@ class BuiltRoles:
         for module, replacements in edits.items():
             files[module] = _edited(files[module], replacements, folder / f"{module}.cil")
         policy = folder / "policy"
-        bases.link([*files.values(), *extra], self.prepared.base.mls, policy)
+        bases.link([*files.values(), *extra], self.prepared.base.mls, policy, policy.with_suffix(".fc"))
         return policy
 
     def verify(self, policy: Path) -> Verdict:
@@ -69,7 +70,32 @@ class BuiltRoles:
 
     def verification(self, policy: Path) -> Verification:
         """What the claims are checked on."""
-        return Verification(Policy(policy), tuple(self.prepared.files), self.prepared.base.exact)
+        return Verification(
+            Policy(policy),
+            tuple(self.prepared.files),
+            self.prepared.base.exact,
+            base_ports=self.prepared.facts.ports,
+            file_contexts=build.file_contexts(policy),
+        )
+
+
+class OnBase:
+    """The shipped roles built and linked onto one base, the verdict on them, and the linked policy."""
+
+    def __init__(self, base: str, folder: Path) -> None:
+        self.name = base
+        (folder / "modules").mkdir()
+        self.roles = BuiltRoles.build(base, packaged("roles"), folder / "modules")
+        self.path = self.roles.link(folder)
+        self.verification = self.roles.verification(self.path)
+        self.verdict: Verdict = verdict(self.verification)
+        self.policy = self.verification.policy
+        self.reach: dict[str, Reach] = {role.domain: role.reach for role in self.verdict.roles}
+
+    @property
+    def parent(self) -> str:
+        """The type that the roles derive from."""
+        return self.roles.prepared.facts.derivation.parent
 
 
 def _edited(file: Path, replacements: Sequence[tuple[str, str]], to: Path) -> Path:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional, Union
 
 import pytest
-from bases import BuiltRoles
+from bases import BuiltRoles, OnBase
 
 from labelgen import base as bases
 from labelgen.render import packaged
@@ -33,34 +35,46 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _container_module(scratch: Path) -> Path:
+def _source_archive() -> Optional[Path]:
+    """The packaged source of Debian's policy."""
+    return next(iter(sorted(POLICY_SOURCE.glob("selinux-policy-src.tar.*"))), None)
+
+
+def _container_module(archive: Path, scratch: Path) -> Path:
     """Debian's `container` module, made of the packaged source with the packaged Makefile."""
-    archive = next(iter(sorted(POLICY_SOURCE.glob("selinux-policy-src.tar.*"))))
     unpacked, made = scratch / "source", scratch / "made"
     unpacked.mkdir()
     made.mkdir()
     subprocess.run(["tar", "-xf", archive, "-C", unpacked], check=True)
     for suffix in ("te", "fc"):
         shutil.copy(next(unpacked.rglob(f"services/container.{suffix}")), made)
-    command = ["make", "-f", DEVEL_MAKEFILE, "NAME=default", "container.pp"]
+    command: list[Union[str, Path]] = ["make", "-f", DEVEL_MAKEFILE, "NAME=default", "container.pp"]
     subprocess.run(command, cwd=made, check=True, stdout=subprocess.DEVNULL)
     return made / "container.pp"
 
 
+def _digest(files: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
 @pytest.fixture(scope="session")
 def debian_modules() -> Path:
-    """Debian's policy as a folder of modules, with the module `container`, made once per machine."""
-    if not (DEBIAN_MODULES / "base.pp.bz2").exists() or not DEVEL_MAKEFILE.exists():
+    """Debian's policy as a folder of modules, with the module `container`, made once per machine and version."""
+    archive, packaged_modules = _source_archive(), sorted(DEBIAN_MODULES.glob("*.pp*"))
+    if archive is None or not packaged_modules or not DEVEL_MAKEFILE.exists():
         pytest.skip("the packages selinux-policy-default, -dev and -src are not installed")
-    folder = bases.cache_folder() / "test-debian-modules"
-    with _locked(bases.cache_folder() / ".test-debian-modules.lock"):
+    folder = bases.cache_folder() / f"test-debian-{_digest([archive, *packaged_modules])}" / "modules"
+    with _locked(bases.cache_folder() / ".test-debian.lock"):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=bases.cache_folder()) as scratch:
-                module = _container_module(Path(scratch))
-                made = Path(scratch) / "modules"
-                shutil.copytree(DEBIAN_MODULES, made, ignore=lambda _, names: [n for n in names if ".pp" not in n])
-                shutil.copy(module, made)
-                made.rename(folder)
+                made = Path(scratch) / "whole" / "modules"
+                made.mkdir(parents=True)
+                for file in (_container_module(archive, Path(scratch)), *packaged_modules):
+                    shutil.copy(file, made)
+                made.parent.rename(folder.parent)
         bases.open_base(bases.locate(str(folder)))
     return folder
 
@@ -71,17 +85,28 @@ def debian_binary(debian_modules: Path) -> Path:
     return bases.open_base(bases.locate(str(debian_modules))).policy
 
 
-@pytest.fixture(scope="session", params=["reference", "debian_modules", "debian_binary", "extra"])
+# A group of pytest-xdist for each base (--dist loadgroup): one worker makes it and asks all about it.
+BASES = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("reference", "debian_modules", "debian_binary")
+]
+EXTRA = [
+    pytest.param(path, id="-".join(Path(path).parts[-2:]), marks=pytest.mark.xdist_group(path))
+    for path in os.environ.get(EXTRA_BASES, "").split(os.pathsep)
+    if path
+]
+
+
+@pytest.fixture(scope="session", params=[*BASES, *EXTRA])
 def base(request: pytest.FixtureRequest) -> str:
     """Each base in turn."""
-    if request.param == "reference":
-        return "reference"
-    if request.param == "extra":
-        extra = os.environ.get(EXTRA_BASES)
-        if not extra:
-            pytest.skip(f"{EXTRA_BASES} names no further base")
-        return extra
-    return str(request.getfixturevalue(request.param))
+    spec = str(request.param)
+    return str(request.getfixturevalue(spec)) if spec.startswith("debian_") else spec
+
+
+@pytest.fixture(scope="session")
+def on_base(base: str, tmp_path_factory: pytest.TempPathFactory) -> OnBase:
+    """The shipped roles on each base in turn."""
+    return OnBase(base, tmp_path_factory.mktemp("on-base"))
 
 
 @pytest.fixture(scope="session")
