@@ -1,10 +1,11 @@
 # make build   what is missing on this machine, .venv, and `labelgen build`
 # make test    what the tests need besides, and all tests
 # make lint    ruff and mypy
-# make bench   times and memory beside the bare commands; BASE=reference, or any other base
+# make bench   times and memory beside the bare commands; BASE=... for one base only
 
-PYTEST_ARGS ?= -n 2
-BASE ?= reference
+# Two workers; what shares a base stays on one of them, so that no base is made twice.
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+BASE ?=
 
 .PHONY: build test lint bench
 
@@ -24,4 +25,4 @@ lint:
 
 bench:
 	@tools/setup build
-	.venv/bin/python bench/bench.py --base $(BASE)
+	.venv/bin/python bench/bench.py $(if $(BASE),--base $(BASE))

@@ -1,0 +1,275 @@
+"""Times and memory of labelgen beside the bare commands it cannot do without.
+
+    .venv/bin/python bench/bench.py [--base BASE]... [--roles N]... [--repeat N]
+
+Every figure is the best of several runs, taken in turn with the ones it is compared with. Wall time is what a person
+waits for; processor time is also right on a busy machine. The cache of the base is warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Union
+
+from labelgen import base as bases
+from labelgen import programs
+
+Argument = Union[str, Path]
+
+LABELGEN = Path(sys.executable).parent / "labelgen"
+SHIPPED = Path(__file__).parent.parent / "roles"
+
+# One load and one pass that touches what a verifier has to look at, and nothing else.
+BARE_PASS = """
+import sys, setools
+access = {"allow", "dontaudit", "auditallow"}
+for rule in setools.SELinuxPolicy(sys.argv[1]).terules():
+    rule.source, rule.target, rule.tclass
+    if rule.ruletype.name in access:
+        rule.perms
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run, or several one after the other, took: seconds of wall and processor time, peak memory in MB."""
+
+    wall: float
+    processor: float
+    memory: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall + other.wall, self.processor + other.processor, max(self.memory, other.memory))
+
+    def __str__(self) -> str:
+        return f"{self.wall:8.3f} s  {self.processor:8.3f} s  {self.memory:6.0f} MB"
+
+
+NOTHING = Cost(0, 0, 0)
+
+
+def run(*command: Argument, statuses: Sequence[int] = (0,), cwd: Path | None = None) -> Cost:
+    """Run a command to its end. Raises SystemExit with its words when it fails."""
+    with tempfile.TemporaryFile() as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=cwd)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in statuses:
+            said.seek(0)
+            words = said.read().decode(errors="replace").splitlines()
+            sys.exit("\n".join([f"{' '.join(map(str, command))} failed:", *words[-20:]]))
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def best(costs: Sequence[Cost]) -> Cost:
+    """The least of each."""
+    return Cost(*(min(getattr(cost, name) for cost in costs) for name in ("wall", "processor", "memory")))
+
+
+def in_turn(repeat: int, *measures: Callable[[], Cost]) -> list[Cost]:
+    """The best of several rounds of each measure."""
+    rounds = [[measure() for measure in measures] for _ in range(repeat)]
+    return [best(costs) for costs in zip(*rounds)]
+
+
+# -- the bare commands
+
+
+@dataclass(frozen=True)
+class Bare:
+    """The bare commands over the modules of a built tree."""
+
+    base: bases.Base
+    built: Path
+    scratch: Path
+
+    def modules(self) -> list[tuple[str, int]]:
+        """Module -> its version, as built."""
+        made = json.loads((self.built / "manifest.json").read_text())["modules"]
+        return [(item["name"], item["version"]) for item in made]
+
+    def compile(self, modules: Sequence[tuple[str, int]]) -> Cost:
+        """checkmodule and semodule_package, one after the other."""
+        return sum((self._compile(name, version) for name, version in modules), NOTHING)
+
+    def _compile(self, name: str, version: int) -> Cost:
+        source, to = self.built / name / name, self.scratch / name
+        contexts: list[Argument] = ["-f", f"{source}.fc"] if Path(f"{source}.fc").stat().st_size else []
+        return run("checkmodule", "-M", "-m", "-c", str(version), "-o", f"{to}.mod", f"{source}.te") + run(
+            "semodule_package", "-o", f"{to}.pp", "-m", f"{to}.mod", *contexts
+        )
+
+    def convert(self) -> Cost:
+        """pp: the packages to CIL."""
+        return sum(
+            (
+                run(programs.find("pp"), self.scratch / f"{name}.pp", self.scratch / f"{name}.cil")
+                for name, _ in self.modules()
+            ),
+            NOTHING,
+        )
+
+    @property
+    def policy(self) -> Path:
+        """What `link` made."""
+        return self.scratch / "policy"
+
+    def link(self) -> Cost:
+        """secilc: the modules onto the base."""
+        files = [self.scratch / f"{name}.cil" for name, _ in self.modules()]
+        ports = sorted(self.built.glob("*/*_ports.cil"))
+        options = ("-N", "-m", "-M", "true" if self.base.mls else "false", "-c", str(bases.POLICY_VERSION))
+        to: list[Argument] = ["-o", self.policy, "-f", self.scratch / "file_contexts"]
+        return run("secilc", *options, *to, self.base.cil, *files, *ports)
+
+    def read(self) -> Cost:
+        """One setools load and pass."""
+        return run(sys.executable, "-c", BARE_PASS, self.policy)
+
+
+# -- generated roles
+
+
+def generated_roles(folder: Path, number: int) -> Path:
+    """A folder of `number` roles: the shipped kinds in turn, each with a name, paths and passive ports of its own."""
+    folder.mkdir()
+    kinds = {path.stem: path.read_text() for path in sorted(SHIPPED.glob("*.yaml"))}
+    for index in range(number):
+        kind = list(kinds)[index % len(kinds)]
+        low = 10000 + 10 * index
+        text = kinds[kind].replace(f"name: {kind}\n", f"name: {kind}{index}\n")
+        text = text.replace(f"/srv/lxc/{kind}", f"/srv/lxc/{kind}{index}").replace("30100-30199", f"{low}-{low + 9}")
+        (folder / f"{kind}{index}.yaml").write_text(text)
+    return folder
+
+
+# -- the report
+
+
+def line(what: str, cost: Union[Cost, str], note: str = "") -> None:
+    """Print a line of the table."""
+    print(f"  {what:38} {cost!s:36}  {note}".rstrip(), flush=True)
+
+
+def target(value: float, most: float, unit: str) -> str:
+    """A figure beside what it should be at most."""
+    return f"{value:.2f} {unit} (at most {most:g}: {'reached' if value <= most else 'MISSED'})"
+
+
+def ratio(cost: Cost, bare: Cost, most: float) -> str:
+    """How many times the bare commands a run takes."""
+    wall, processor = cost.wall / bare.wall, cost.processor / bare.processor
+    return target(wall, most, "x bare") + f"; processor {processor:.2f} x"
+
+
+def shipped(bare: Bare, spec: str, repeat: int) -> Cost:
+    """The four shipped roles beside the bare commands. Returns the cost of one setools load and pass."""
+    modules = bare.modules()
+    build = ("build", "--base", spec, "--roles", SHIPPED, "--output", bare.built)
+    compiled, converted, linked, read, whole = in_turn(
+        repeat,
+        lambda: bare.compile(modules),
+        bare.convert,
+        bare.link,
+        bare.read,
+        lambda: run(LABELGEN, *build),
+    )
+    bare_sum = compiled + converted + linked + read
+    line(f"checkmodule, semodule_package, {len(modules)} times", compiled)
+    line(f"pp, {len(modules)} times", converted)
+    line("secilc", linked)
+    line("setools: one load and pass", read)
+    line("the bare commands together", bare_sum)
+    line("labelgen build", whole, ratio(whole, bare_sum, 1.3))
+    return read
+
+
+def questions(bare: Bare, read: Cost, repeat: int) -> None:
+    """What is asked of a built tree or of an installed policy."""
+    asked, verified, helped = in_turn(
+        repeat,
+        lambda: run(LABELGEN, "can", "web", "bind", "tcp/80", "--build", bare.built, "--roles", SHIPPED),
+        lambda: run(LABELGEN, "verify", "--policy", bare.policy, "--roles", SHIPPED, statuses=(0, 1)),
+        lambda: run(LABELGEN, "--help"),
+    )
+    line("labelgen verify, 4 roles installed", verified, ratio(verified, read, 1.5) + " (one load and pass)")
+    line("labelgen can", asked, target(asked.wall, 0.5, "s"))
+    line("labelgen --help", helped, target(helped.wall, 0.15, "s"))
+
+
+def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scratch: Path) -> None:
+    """Builds of more and more roles."""
+    first: tuple[int, Cost] | None = None
+    for number in numbers:
+        roles = generated_roles(scratch / f"roles{number}", number)
+        bare = Bare(base, scratch / f"built{number}", scratch)
+        cost = run(LABELGEN, "build", "--base", spec, "--roles", roles, "--output", bare.built)
+        note = target(cost.memory, 500, "MB")
+        if first is None:
+            first = (number, cost)
+        else:
+            further = number - first[0]
+            each = Cost((cost.wall - first[1].wall) / further, (cost.processor - first[1].processor) / further, 0)
+            sample = [module for module in bare.modules() if module[0] != "lxc_base"][:: max(1, number // 40)]
+            compiled = bare.compile(sample)
+            each_bare = Cost(compiled.wall / len(sample), compiled.processor / len(sample), 0)
+            note += (
+                f"; a further role {each.wall * 1000:.1f} ms, checkmodule and semodule_package "
+                f"{each_bare.wall * 1000:.1f} ms: {ratio(each, each_bare, 2)}"
+            )
+        line(f"labelgen build, {number} role{'s' if number > 1 else ''}", cost, note)
+        if number == max(numbers) and number >= 1000:
+            bare.compile(bare.modules())
+            bare.convert()
+            bare.link()
+            verified = run(LABELGEN, "verify", "--policy", bare.policy, "--roles", roles, statuses=(0, 1))
+            line(f"labelgen verify, {number} roles installed", verified, ratio(verified, read, 10))
+
+
+def bench(spec: str, numbers: Sequence[int], repeat: int) -> None:
+    """All of it on one base."""
+    print(f"\nBase {spec}")
+    print(f"  {'':38} {'wall':>8}    {'processor':>9}   {'memory':>7}")
+    with tempfile.TemporaryDirectory(prefix="labelgen-bench-") as folder:
+        scratch = Path(folder)
+        run(LABELGEN, "build", "--base", spec, "--roles", SHIPPED, "--output", scratch / "built")  # warms the cache
+        base = bases.open_base(bases.locate(spec))
+        bare = Bare(base, scratch / "built", scratch)
+        read = shipped(bare, spec, repeat)
+        questions(bare, read, repeat)
+        if numbers:
+            growing(base, spec, numbers, read, scratch)
+
+
+def debian_bases() -> Iterator[str]:
+    """Debian's policy, as modules and as a binary, where the tests have made it."""
+    for folder in sorted(bases.cache_folder().glob("test-debian-*/modules"))[:1]:
+        yield str(folder)
+        yield str(bases.open_base(bases.locate(str(folder))).policy)
+
+
+def main() -> None:
+    """Parse the options and print the report."""
+    parser = argparse.ArgumentParser(description="Times and memory of labelgen beside the bare commands.")
+    parser.add_argument("--base", action="append", help="as for labelgen build; default: reference, and Debian's")
+    parser.add_argument("--roles", action="append", type=int, help="how many generated roles; default 1 10 100 1000")
+    parser.add_argument("--repeat", type=int, default=5, help="the best of so many runs counts")
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; the best of {options.repeat} runs")
+    for spec in options.base or ["reference", *debian_bases()]:
+        bench(spec, options.roles or [1, 10, 100, 1000], options.repeat)
+
+
+if __name__ == "__main__":
+    main()
