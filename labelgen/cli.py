@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": "Explain AVC denials: deliberate, a fault, or not a role's.",
     "diff": "Say what differs between two role files, builds or policies.",
     "rpm": "Pack a verified build as RPMs.",
+    "check": "Check packages or a build back to the source.",
     "init": "Write a commented role file.",
     "schema": "Print the JSON Schema of role files, for editors.",
 }

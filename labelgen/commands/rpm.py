@@ -10,6 +10,7 @@ import click
 from labelgen import printing
 from labelgen.commands import options
 from labelgen.packing import pack, targets
+from labelgen.packing.sign import Key
 from labelgen.render import packaged
 
 
@@ -30,6 +31,13 @@ from labelgen.render import packaged
 @click.option("--release", default="1", show_default=True, help="Their release, without the distribution's part.")
 @click.option("--policy-type", default="targeted", show_default=True, help="The policy of the hosts (SELINUXTYPE).")
 @click.option("--selinux-policy", default=None, metavar="VERSION", help="The selinux-policy that the packages require.")
+@click.option("--sign", "sign_with", default=None, metavar="KEYID", help="Sign with this key of GnuPG's.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A file with the key's passphrase; without it GnuPG's agent asks.",
+)
 @options.templates
 @options.as_json
 def command(
@@ -42,6 +50,8 @@ def command(
     release: str,
     policy_type: str,
     selinux_policy: Optional[str],
+    sign_with: Optional[str],
+    passphrase_file: Optional[Path],
     templates: Optional[Path],
     as_json: bool,
 ) -> int:
@@ -50,18 +60,13 @@ def command(
     Each ROLE is the name of a role; without any, all roles of the build are packed. The time in the packages is
     SOURCE_DATE_EPOCH, or one that is always the same.
     """
+    if passphrase_file and not sign_with:
+        raise click.UsageError("--passphrase-file is for --sign")
     request = pack.Request(
-        build_folder,
-        roles,
-        target,
-        version,
-        release,
-        policy_type,
-        selinux_policy,
-        bundle,
-        templates or packaged("templates"),
+        build_folder, roles, target, version, release, policy_type, selinux_policy, bundle, pack.epoch()
     )
-    made = pack.pack(request, output, printing.progress)
+    key = Key(sign_with, passphrase_file) if sign_with else None
+    made = pack.pack(request, templates or packaged("templates"), key, output, printing.progress)
     if as_json:
         printing.echo_json({"output": str(output), "packages": list(made.files), "notes": list(made.notes)})
         return 0

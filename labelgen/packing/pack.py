@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
-from labelgen import __version__, output, programs
+from labelgen import output, programs
 from labelgen.errors import InputError
-from labelgen.packing import spec, targets, tree
-from labelgen.packing.spec import DIGESTS, SPEC, Plan
+from labelgen.packing import sign, spec, targets, tree
+from labelgen.packing.sign import Key
+from labelgen.packing.spec import DIGESTS, RECORD, SPEC, Plan
 from labelgen.packing.tree import MANIFEST, Module
 
 Progress = Callable[[str], None]
@@ -41,7 +42,7 @@ class Request:
     policy_type: str
     selinux_policy: Optional[str]
     bundle: bool
-    templates: Path
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def plan(request: Request) -> Plan:
         selinux_policy=selinux_policy
         and _checked(selinux_policy, POLICY_VERSION, "version of selinux-policy", "38.1.35-2.el9"),
         bundle=request.bundle,
-        epoch=epoch(),
+        epoch=request.epoch,
     )
 
 
@@ -137,6 +138,7 @@ def _write_sources(made: Plan, text: str, place: Path, scratch: Path) -> None:
     """Everything that rpmbuild reads, with modes and times of no machine."""
     (place / DIGESTS).write_text(_sums(made, scratch), encoding="utf-8")
     (place / SPEC).write_text(text, encoding="utf-8")
+    output.write_json(place / RECORD, made.record())
     shutil.copyfile(made.tree.folder / MANIFEST, place / MANIFEST)
     for module in made.modules:
         for key in ("te", "fc", "ports"):
@@ -148,8 +150,8 @@ def _write_sources(made: Plan, text: str, place: Path, scratch: Path) -> None:
 
 
 def macros(top: Path) -> dict[str, str]:
-    """What is set for rpmbuild: places below `top`, and everything that would let the machine, the user or the hour into
-    the packages."""
+    """What is set for rpmbuild: places below `top`, and all that would let the machine, the user or the hour into the
+    packages."""
     return {
         "_topdir": str(top),
         "_sourcedir": str(top / "SOURCES"),
@@ -173,17 +175,9 @@ def macros(top: Path) -> dict[str, str]:
         "source_date_epoch_from_changelog": "0",
         "optflags": "%{nil}",
         "dist": "%{nil}",
-        "vendor": "%{nil}",
-        "packager": "%{nil}",
-        "distribution": "%{nil}",
         "__os_install_post": "%{nil}",
         "_smp_build_ncpus": "1",
     }
-
-
-def _environment(made: Plan, home: Path) -> list[str]:
-    """The environment of rpmbuild, less the user's own rpm settings, as words of env(1)."""
-    return [f"HOME={home}", f"SOURCE_DATE_EPOCH={made.epoch}", "TZ=UTC", "-u", "RPM_CONFIGDIR"]
 
 
 def _rpmbuild(made: Plan, top: Path) -> list[Path]:
@@ -191,7 +185,8 @@ def _rpmbuild(made: Plan, top: Path) -> list[Path]:
     for name in ("BUILD", "BUILDROOT", "RPMS", "tmp", "db"):
         (top / name).mkdir()
     defines = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
-    argv = [rpmbuild, "-ba", "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
+    undefines = [word for name in ("vendor", "packager", "distribution") for word in ("--undefine", name)]
+    argv = [rpmbuild, "-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
     programs.run("env", "-u", "RPM_CONFIGDIR", f"HOME={top}", f"SOURCE_DATE_EPOCH={made.epoch}", "TZ=UTC", *argv)
     return sorted((top / "RPMS").rglob("*.rpm"))
 
@@ -209,26 +204,32 @@ def make(made: Plan, templates: Path, place: Path, progress: Progress) -> list[P
         return [Path(shutil.move(str(path), place / path.name)) for path in _rpmbuild(made, top)]
 
 
-def _manifest(made: Plan, files: Sequence[Path]) -> dict[str, Any]:
-    return {
-        "labelgen": __version__,
-        "target": made.target.name,
-        "version": f"{made.version}-{made.release}{made.target.dist}",
-        "policy_type": made.policy_type,
-        "selinux_policy": made.selinux_policy,
-        "bundle": made.bundle,
-        "epoch": made.epoch,
-        "build": made.tree.digest,
-        "roles": [module.role for module in made.modules if not module.is_shared],
-        "files": {path.name: output.digest(path) for path in files},
-    }
+def sums(files: Sequence[Path]) -> str:
+    """The digests of files as sha256sum writes them."""
+    return "".join(f"{output.digest(path)}  {path.name}\n" for path in files)
 
 
-def pack(request: Request, destination: Path, progress: Progress) -> Packages:
-    """Pack a build into `destination`, whole or not at all. Raises InputError, MachineError; then nothing is changed."""
+def _sign(key: Key, files: Sequence[Path], sums_file: Path, progress: Progress) -> Path:
+    progress("signing")
+    sign.sign_packages(key, files)
+    sums_file.write_text(sums(files), encoding="utf-8")
+    return sign.sign_file(key, sums_file)
+
+
+def pack(request: Request, templates: Path, key: Optional[Key], destination: Path, progress: Progress) -> Packages:
+    """Pack a build into `destination`, whole or not at all, and sign it with `key` if there is one.
+
+    Raises InputError, MachineError; then nothing is changed.
+    """
     output.check(destination)
     made = plan(request)
+    if key:
+        sign.check_key(key)
     with output.whole(destination) as folder:
-        files = make(made, request.templates, folder, progress)
-        output.write_json(folder / MANIFEST, _manifest(made, files))
-    return Packages(made, tuple(path.name for path in files), notes(made))
+        packages = make(made, templates, folder, progress)
+        sums_file = folder / DIGESTS
+        sums_file.write_text(sums(packages), encoding="utf-8")
+        files = [*packages, sums_file, *([_sign(key, packages, sums_file, progress)] if key else [])]
+        digests = {path.name: output.digest(path) for path in files}
+        output.write_json(folder / MANIFEST, {**made.record(), "files": digests})
+    return Packages(made, tuple(path.name for path in packages), notes(made))

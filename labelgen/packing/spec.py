@@ -18,6 +18,7 @@ from labelgen.packing.tree import MANIFEST, Module, Place, Tree
 
 SOURCE = "lxc-selinux"
 DIGESTS = "SHA256SUMS"
+RECORD = "packing.json"
 SPEC = f"{SOURCE}.spec"
 TEMPLATE = f"{SOURCE}.spec.j2"
 DATA_FOLDER = "/usr/share/lxc-selinux"
@@ -105,10 +106,30 @@ class Plan:
     @property
     def sources(self) -> list[str]:
         """The names of the source files, in the order of the spec."""
-        names = [DIGESTS, MANIFEST]
+        names = [DIGESTS, MANIFEST, RECORD]
         for module in self.modules:
             names += [module.files[key].name for key in ("te", "fc", "ports") if key in module.files]
         return names
+
+    @property
+    def roles(self) -> list[str]:
+        """The names of the roles packed."""
+        return [module.role for module in self.modules if not module.is_shared]
+
+    def record(self) -> dict[str, Any]:
+        """What a build and this program need to make the same packages again."""
+        return {
+            "labelgen": __version__,
+            "build": self.tree.digest,
+            "target": self.target.name,
+            "version": self.version,
+            "release": self.release,
+            "policy_type": self.policy_type,
+            "selinux_policy": self.selinux_policy,
+            "bundle": self.bundle,
+            "epoch": self.epoch,
+            "roles": self.roles,
+        }
 
     @property
     def folder(self) -> str:
@@ -173,7 +194,7 @@ def _split(plan: Plan) -> list[Package]:
             modules=_packed(plan, module),
             types=_types(module),
             places=module.places,
-            data=(MANIFEST, module.files["te"].name),
+            data=(MANIFEST, RECORD, module.files["te"].name),
             provides=(_exact_shared(plan),) if module is shared else (),
             requires=_policy_requires(plan) if module is shared else (_exact_shared(plan),),
             conflicts=(),
@@ -194,8 +215,11 @@ def _bundle(plan: Plan) -> Package:
         modules=tuple(packed for module in plan.modules for packed in _packed(plan, module)),
         types=tuple(name for module in plan.modules for name in _types(module)),
         places=tuple(place for module in plan.modules for place in module.places),
-        data=(MANIFEST, *(module.files["te"].name for module in plan.modules)),
-        provides=(*(f"{name} = {plan.version}-{plan.release}{plan.target.dist}" for name in names), _exact_shared(plan)),
+        data=(MANIFEST, RECORD, *(module.files["te"].name for module in plan.modules)),
+        provides=(
+            *(f"{name} = {plan.version}-{plan.release}{plan.target.dist}" for name in names),
+            _exact_shared(plan),
+        ),
         requires=_policy_requires(plan),
         conflicts=tuple(names),
         applies_on_erase=True,

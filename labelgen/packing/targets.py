@@ -64,7 +64,9 @@ def refuse_what_it_cannot_have(target: Target, modules: Iterable[tuple[str, int]
             f"{target.name} reads up to {target.module_version}"
             for name, version in refused
         ]
-        raise InputError("\n".join(lines), "build for a base of that target, which has no such rule, or choose another --target")
+        raise InputError(
+            "\n".join(lines), "build for a base of that target, which has no such rule, or choose another --target"
+        )
 
 
 def packed_version(target: Target, version: int) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from labelgen import output
 from labelgen.errors import InputError
@@ -83,7 +83,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path.parent}: there is no {path.name} here", "make a build with `labelgen build`") from error
+        raise InputError(
+            f"{path.parent}: there is no {path.name} here", "make a build with `labelgen build`"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path}: this is not what labelgen left; it was changed or is damaged") from error
 
