@@ -322,13 +322,15 @@ def leftovers(place: Place) -> list[str]:
     return sorted(path.name for path in place.folder.iterdir() if path.name not in ("build", "roles"))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "status", "times"), [(signal.SIGINT, 130, 12), (signal.SIGTERM, 143, 6), (signal.SIGHUP, 129, 4)]
+)
 def test_ctrl_c_and_polite_signals_at_any_moment_leave_a_whole_build_and_nothing_else(
-    busy: Place, tmp_path: Path, number: signal.Signals, status: int
+    busy: Place, tmp_path: Path, number: signal.Signals, status: int, times: int
 ) -> None:
     took, startup = duration(busy), bare_python(busy)
     seen = set()
-    for count, moment in enumerate(moments(2 * startup, took, 12)):
+    for count, moment in enumerate(moments(2 * startup, took, times)):
         before = manifest(busy.output)
         busy.role(NONET.replace("A role of the tests.", f"{number.name} {count}."))
         got, _, err = interrupted_build(busy, moment, number, tmp_path)
@@ -438,7 +440,7 @@ def test_a_hidden_folder_that_is_not_ours_is_not_cleared_away(place: Place) -> N
 def test_a_name_full_of_signs_is_a_name(place: Place) -> None:
     """Nothing that looks for leftovers takes the name of the output for a pattern."""
     (place.folder / ".mine-precious").mkdir()
-    for name in ("*", "[a-z]", "?", "-x", "a b", "%s", "{0}", "$(id)", "naïve"):
+    for name in ("*", "[a-z]", "-x", "a b $(id) %s"):
         place.build(f"--output={name}").held()
         assert_whole(place.folder / name)
     assert (place.folder / ".mine-precious").is_dir()
