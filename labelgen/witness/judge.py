@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from labelgen.errors import InputError, MachineError
 from labelgen.policy import setools_module
-from labelgen.witness.facts import PROTOCOL_NUMBERS, Facts, NodeLabel, PortLabel, node_label
+from labelgen.witness.facts import PROTOCOL_NUMBERS, Access, Facts, NodeLabel, PortLabel, node_label
 
 HINT = "apt-get install libsepol2 or dnf install libsepol, version 3.4 or later"
 
@@ -147,17 +147,18 @@ def _transitions(policy: Any) -> dict[tuple[str, str], str]:
     return found
 
 
-def read(path: Path) -> Facts:
-    """What the binary policy at `path` says. Raises InputError when it cannot be read, MachineError without a
-    library."""
+def read(path: Path, access: Optional[Access] = None) -> Facts:
+    """What the binary policy at `path` says; who may do what as `access` decides it, or else libsepol.
+
+    Raises InputError when it cannot be read, MachineError without a library.
+    """
     library = setools_module()
-    access = Sepol(path)
     try:
         policy = library.SELinuxPolicy(str(path))
     except (OSError, SyntaxError, library.exception.SEToolsException) as error:
         raise InputError(f"{path}: setools cannot read this policy: {error}") from error
     return Facts(
-        access=access,
+        access=access or Sepol(path),
         ports=_ports(policy),
         nodes=_nodes(policy),
         initial={item.name: str(item.context) for item in policy.initialsids()},

@@ -35,6 +35,11 @@ def _scratch() -> Optional[Path]:
     return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
+def _audit(wanted: bool) -> tuple[str, ...]:
+    # Denials are printed as notices, which `quiet` keeps off the console; there is nobody to read them elsewhere.
+    return ("audit=1", "audit_backlog_limit=65536", "loglevel=6") if wanted else ("audit=0",)
+
+
 def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
     # One processor: unpinned, its processes wander and every system call of the guest takes 2 to 5 times longer.
     return "taskset", [
@@ -47,13 +52,13 @@ def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> 
         "con0=null,fd:2",
         "ssl0=null,fd:1",
         "report=/dev/ttyS0",
-        f"audit={int(audit)}",
         *COMMON,
+        *_audit(audit),
     ]
 
 
 def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
-    line = " ".join(("console=ttyS1", "report=/dev/ttyS0", f"audit={int(audit)}", *COMMON))
+    line = " ".join(("console=ttyS1", "report=/dev/ttyS0", *COMMON, *_audit(audit)))
     return "qemu-system-x86_64", [
         "-accel",
         "tcg",

@@ -13,9 +13,11 @@ from labelgen.witness.facts import Facts, edges
 from labelgen.witness.script import Script
 from labelgen.witness.separation import Victim
 
-# Both kernels: no module is loaded on demand (the probe loaded them), queues that do not fill up, ping for everybody.
+# Both kernels: no module is loaded on demand (the probe loaded them), no line on the console is dropped, queues do not
+# fill up, ping is for everybody.
 ALWAYS = {
     "kernel.modprobe": "-",
+    "kernel.printk_ratelimit": "0",
     "net.unix.max_dgram_qlen": "4096",
     "net.core.somaxconn": "4096",
     "net.ipv4.ping_group_range": "0 2147483647",

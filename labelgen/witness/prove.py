@@ -224,8 +224,14 @@ def _domain(world: World, plan: Plan, report: Report, context: str) -> tuple[Dom
     return Domain(context, compared, differing, ports, sockets, tuple(_attempts(plan, report, context))), findings
 
 
-def _denials(console: str) -> tuple[str, ...]:
-    return tuple(line[line.index("avc:") :].strip() for line in console.splitlines() if "avc:" in line)
+def _denials(console: str, domains: Iterable[str]) -> tuple[str, ...]:
+    """The AVC lines about the domains, of what was enforced."""
+    sources = tuple(f"scontext={domain} " for domain in domains)
+    return tuple(
+        line[line.index("avc:") :].strip()
+        for line in console.splitlines()
+        if "avc:" in line and line.rstrip().endswith("permissive=0") and any(source in line for source in sources)
+    )
 
 
 def _testimony(kernel: Kernel, facts: Facts, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
@@ -245,7 +251,7 @@ def _testimony(kernel: Kernel, facts: Facts, plan: Plan, booted: machine.Booted,
         plan.controls,
         tuple(domain for domain, _ in results),
         tuple(found for _, findings in results for found in findings),
-        _denials(booted.console),
+        _denials(booted.console, contexts),
     )
 
 

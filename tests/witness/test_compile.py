@@ -1,0 +1,51 @@
+"""The probe is compiled on demand, once."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pytest_subprocess import FakeProcess
+
+from labelgen import programs
+from labelgen.errors import MachineError
+from labelgen.programs import ProgramFailed
+from labelgen.witness import compile as compiling
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_without_gcc_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_keywords: None)
+    with pytest.raises(MachineError) as caught:
+        compiling.probe()
+    assert "gcc" in caught.value.message and "apt-get install gcc" in str(caught.value.hint)
+
+
+def test_what_gcc_says_is_passed_on(fp: FakeProcess) -> None:
+    gcc = programs.find("gcc")
+    fp.register([gcc, "--version"], stdout=b"gcc 12\n")
+    fp.register([gcc, fp.any()], returncode=1, stderr=b"cannot find -lc\n")
+    with pytest.raises(ProgramFailed, match="cannot find -lc"):
+        compiling.probe()
+
+
+def test_a_failed_compilation_leaves_nothing(fp: FakeProcess, tmp_path: Path) -> None:
+    test_what_gcc_says_is_passed_on(fp)
+    assert not list((tmp_path / "cache").rglob("probe/*"))
+
+
+def test_two_at_once_get_the_same_probe() -> None:
+    with ThreadPoolExecutor(2) as workers:
+        first, second = workers.map(lambda _: compiling.probe(), range(2))
+    assert first == second and first.stat().st_mode & 0o100
+
+
+def test_it_compiles_once() -> None:
+    made = compiling.probe().stat().st_mtime_ns
+    assert compiling.probe().stat().st_mtime_ns == made
