@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import os
 import random
+import re
 import shutil
 import struct
 from collections.abc import Sequence
@@ -266,20 +267,45 @@ def test_a_package_that_is_damaged_is_named(place: Place, name: str, content: by
     place.build(base="modules").refused(f"modules/{name}: ")
 
 
-@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
-def test_a_package_that_is_cut_off_is_named(place: Place, tmp_path: Path, kept: float) -> None:
+@pytest.fixture
+def package(tmp_path: Path) -> bytes:
+    """A module package that links onto the reference."""
     te, mod, pp = (tmp_path / f"extra.{suffix}" for suffix in ("te", "mod", "pp"))
     te.write_text(
         "module extra 1.0;\nrequire { type container_t; class file read; }\nallow container_t self:file read;\n"
     )
     programs.run("checkmodule", "-M", "-m", "-o", mod, te)
     programs.run("semodule_package", "-o", pp, "-m", mod)
-    whole = pp.read_bytes()
-    as_modules(tmp_path / "modules")
-    (tmp_path / "modules" / "extra.pp").write_bytes(whole)
-    place.build("--output", tmp_path / "whole", base="modules").held()
-    (tmp_path / "modules" / "extra.pp").write_bytes(whole[: int(len(whole) * kept)])
+    return pp.read_bytes()
+
+
+def test_a_package_that_is_whole_is_read(place: Place, package: bytes) -> None:
+    (as_modules(place.folder / "modules") / "extra.pp").write_bytes(package)
+    place.build(base="modules").held()
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
+def test_a_package_that_is_cut_off_is_named(place: Place, package: bytes, kept: float) -> None:
+    (as_modules(place.folder / "modules") / "extra.pp").write_bytes(package[: int(len(package) * kept)])
     place.build(base="modules").refused("modules/extra.pp: ", "truncated")
+
+
+def test_a_package_of_a_newer_version_is_named(place: Place, package: bytes) -> None:
+    # libsepol, policydb.c: the magic of a module, the length of its string, the string, the kind (2), the version.
+    string = b"SE Linux Module"
+    start = package.index(struct.pack("<II", 0xF97CFF8D, len(string)) + string) + 8 + len(string)
+    kind, version = struct.unpack_from("<II", package, start)
+    assert (kind, version) == (2, programs_version())
+    newer = bytearray(package)
+    struct.pack_into("<I", newer, start + 4, 99)
+    (as_modules(place.folder / "modules") / "extra.pp").write_bytes(newer)
+    place.build(base="modules").refused("modules/extra.pp: ", "newer")
+
+
+def programs_version() -> int:
+    """The highest module version of this machine's checkmodule, which it writes unless told otherwise."""
+    said = programs.run("checkmodule", "-V").stdout.decode()
+    return int(re.split(r"[-\s]+", said.strip())[-1])
 
 
 @pytest.mark.parametrize("kind", ["link", "folder"])

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commandline import NONET, Place, fake_program, in_namespace, shared_cache, without_program
+from commandline import LABELGEN, NONET, Place, fake_program, in_namespace, shared_cache, without_program
 from pytest_subprocess import FakeProcess
 
 from labelgen import base, programs
@@ -118,6 +118,31 @@ def test_a_program_that_hangs_is_told_and_not_waited_for(
     started = time.monotonic()
     place.call("build", "--base", "reference", env=env).refused(f"{name} did not end within 0.3 seconds", status=3)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_program_hangs_ends_both(place: Place, number: signal.Signals) -> None:
+    """The signal goes to labelgen alone, as `kill` sends it."""
+    env = with_fake(place, "secilc", 'echo $$ > "${0%/*}/started"; exec sleep 305')
+    place.build("--output", "warm").held()
+    started = place.folder / "bin" / "started"
+    with subprocess.Popen(
+        [LABELGEN, "build", "--base", "reference"],
+        cwd=place.folder,
+        env=place.environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert_gone(int(started.read_text()))
+    assert sorted(path.name for path in place.folder.iterdir()) == ["bin", "roles", "warm"]
 
 
 # -- rubbish
