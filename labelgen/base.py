@@ -8,13 +8,11 @@ base is cached by its digest.
 from __future__ import annotations
 
 import bz2
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +71,9 @@ class Base:
     cil: Path
     policy: Path
     folder: Path
+
+
+IN_THE_CACHE = "this is the cache; make room, or set XDG_CACHE_HOME to a folder elsewhere"
 
 
 def cache_folder() -> Path:
@@ -243,24 +244,14 @@ def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """
     final = cache_folder() / f"{name}-{_code()}"
     if not (final / "done").is_file():
-        with output.scratch(cache_folder(), ".making-") as hidden:
+        cache = cache_folder()
+        with output.full_disk_told(cache, IN_THE_CACHE), output.scratch(cache) as hidden:
             folder = hidden / "new"
             folder.mkdir()
-            try:
-                make(folder)
-            except OSError as error:
-                raise _no_room(error) from error
+            make(folder)
             (folder / "done").touch()
             _put(folder, final)
     yield final
-
-
-def _no_room(error: OSError) -> Exception:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return MachineError(
-        f"the disk of the cache {cache_folder()} is full", "make room, or set XDG_CACHE_HOME to a folder elsewhere"
-    )
 
 
 def _put(folder: Path, final: Path) -> None:
@@ -315,9 +306,9 @@ def _last_line(text: str) -> str:
 
 
 def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+    with output.temporary() as scratch:
         texts = programs.side_by_side(
-            lambda pair: _to_cil(source, pair[0], pair[1], Path(scratch)), list(zip(source.files, contents))
+            lambda pair: _to_cil(source, pair[0], pair[1], scratch), list(zip(source.files, contents))
         )
     ours = any(_is_ours(text) for text in texts)
     for file, text in zip(source.files, texts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,11 +165,11 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
     prepared = prepare(inputs, progress)
     modules = role_modules(prepared.files, prepared.facts)
     renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
-    with output.whole(destination) as folder, tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+    with output.whole(destination) as folder, output.temporary() as scratch:
         progress(f"compiling {len(modules) + 1} modules")
         compiled = compile_all(_write_sources(folder, renderer, modules))
         progress(f"linking onto the base {prepared.base.name}")
-        linked = Path(scratch) / "policy"
+        linked = scratch / "policy"
         link_onto(prepared.base, compiled, linked)
         progress("verifying the linked policy")
         verification = Verification(
@@ -243,9 +242,9 @@ def verify(inputs: Inputs, policy: Optional[Path], progress: Progress) -> tuple[
     """
     if policy is not None:
         return verify_installed(inputs, policy), ""
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+    with output.temporary() as scratch:
         try:
-            built = build(inputs, Path(scratch) / "build", progress)
+            built = build(inputs, scratch / "build", progress)
         except ClaimsFail as failure:
             built = failure.built
     return built.verdict, built.notice
@@ -300,8 +299,8 @@ def link_built(
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
     """Link the modules of a built tree, as they are, onto a base and check their roles there. Raises InputError."""
     files = role.read_all(inputs.roles, inputs.names or role_names(build_folder))
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-        policy = Path(scratch) / "policy"
+    with output.temporary() as scratch:
+        policy = scratch / "policy"
         base, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
         return Built(verdict(Verification(Policy(policy), tuple(files), base.exact)), base, notice)
 

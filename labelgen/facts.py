@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labelgen import base as bases
+from labelgen import output
 from labelgen.base import Base
 from labelgen.derivation import Derivation, Probe, SharedRule, derive
 from labelgen.errors import InputError
@@ -56,8 +56,8 @@ def _probe(base: Base) -> Probe:
 
     def link(attributes: Sequence[str]) -> tuple[Policy, list[str]]:
         types = [f"labelgen_probe_{number}_t" for number in range(len(attributes))]
-        with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-            source, linked = Path(scratch) / "probe.cil", Path(scratch) / "policy"
+        with output.temporary() as scratch:
+            source, linked = scratch / "probe.cil", scratch / "policy"
             source.write_text(
                 "".join(
                     f"(type {name})\n(typeattributeset {attribute} ({name}))\n"

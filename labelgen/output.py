@@ -8,16 +8,20 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from labelgen.errors import InputError, MachineError
 
 MARK = "manifest.json"
+# A name that nobody gives to a folder of his own, and what mkdtemp puts after it.
+SCRATCH_PREFIX = ".labelgen-unfinished-"
+SCRATCH = re.compile(re.escape(SCRATCH_PREFIX) + r"[a-z0-9_]{8}")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -75,22 +79,46 @@ def _check(output: Path) -> None:
     for place in (parent, *([output] if output.exists() else [])):
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(f"{place}: the output cannot be written here", "name another folder with --output")
-    output.with_name(f".{output.name}-12345678").exists()
+
+
+def _clear_away(parent: Path) -> None:
+    """Remove what killed runs left in `parent`: folders of our making that nobody holds the lock of."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        left = [entry.name for entry in entries if SCRATCH.fullmatch(entry.name)]
+    for name in left:
+        with suppress(OSError), _locked(parent / name):
+            if (parent / name).lstat().st_uid == os.geteuid():
+                shutil.rmtree(parent / name, ignore_errors=True)
 
 
 @contextmanager
-def scratch(parent: Path, prefix: str) -> Iterator[Path]:
-    """A hidden folder that is gone afterwards, and whose leftovers of killed runs are gone too: each is locked while it
-    is used, so one that can be locked is nobody's."""
-    for old in parent.glob(f"{prefix}*"):
-        with suppress(OSError), _locked(old):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    with _locked(folder):
+def scratch(parent: Path) -> Iterator[Path]:
+    """A hidden folder in `parent` that is gone afterwards, with the leftovers of killed runs.
+
+    Each is locked while it is used, so one that can be locked is nobody's. Raises OSError.
+    """
+    _clear_away(parent)
+    with ExitStack() as held:
+        folder = _new(parent, held)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new(parent: Path, held: ExitStack) -> Path:
+    """A new folder, locked. Another run that clears away may take it before it is locked: then there is another."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent))
+        try:
+            held.enter_context(_locked(folder))
+            folder.lstat()
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        except OSError:
+            # A filesystem without locks: then nobody can clear it away either.
+            pass
+        return folder
 
 
 @contextmanager
@@ -105,6 +133,30 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder for what is needed for a moment. Raises MachineError when its disk is full."""
+    parent = Path(tempfile.gettempdir())
+    with full_disk_told(parent, "make room, or set TMPDIR to a folder elsewhere"), scratch(parent) as folder:
+        yield folder
+
+
+@contextmanager
+def full_disk_told(folder: Path, hint: Optional[str] = None) -> Iterator[None]:
+    """Errors for want of room become one that says where. Raises MachineError."""
+    full = MachineError(f"the disk of {folder} is full; nothing was changed", hint)
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full from error
+        raise
+    except MachineError as error:
+        if is_full(folder):
+            raise full from error
+        raise
+
+
+@contextmanager
 def whole(output: Path) -> Iterator[Path]:
     """A new folder beside `output` that takes its place when the block ends well; otherwise `output` stays as it was.
 
@@ -112,21 +164,12 @@ def whole(output: Path) -> Iterator[Path]:
     """
     check(output)
     parent = output.absolute().parent
-    try:
-        with scratch(parent, f".{output.name}-") as hidden:
-            folder = hidden / "new"
-            folder.mkdir()
-            yield folder
-            folder.chmod(0o755)
-            _put(folder, output)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MachineError(f"the disk of {parent} is full; nothing was changed") from error
-        raise
-    except MachineError as error:
-        if is_full(parent):
-            raise MachineError(f"the disk of {parent} is full; nothing was changed") from error
-        raise
+    with full_disk_told(parent), scratch(parent) as hidden:
+        folder = hidden / "new"
+        folder.mkdir()
+        yield folder
+        folder.chmod(0o755)
+        _put(folder, output)
 
 
 def is_full(folder: Path) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
-from labelgen import build, role
+from labelgen import build, output, role
 from labelgen.build import Inputs
 from labelgen.derivation import resolve_parent
 from labelgen.errors import InputError
@@ -55,8 +54,8 @@ def prove_roles(
 ) -> Proof:
     """Put the roles of a built tree, linked onto a base, to the kernel. Raises InputError, MachineError."""
     files = role.read_all(inputs.roles, inputs.names or build.role_names(folder))
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-        path = Path(scratch) / "policy"
+    with output.temporary() as scratch:
+        path = scratch / "policy"
         build.link_built(folder, inputs, [file.role for file in files], path, progress)
         policy = Policy(path)
         parent, file_type = resolve_parent(policy, files[0].role.parent)
