@@ -15,7 +15,7 @@ from labelgen import output, programs
 from labelgen.errors import InputError
 from labelgen.packing import pack, rpmfile, sign, tree
 from labelgen.packing.rpmfile import Damaged, RpmFile
-from labelgen.packing.spec import DATA_FOLDER, DIGESTS, RECORD, SPEC
+from labelgen.packing.spec import DATA_FOLDER, DIGESTS, RECORD, RPMLINTRC, SPEC
 from labelgen.packing.targets import TARGETS
 from labelgen.packing.tree import MANIFEST
 
@@ -143,7 +143,7 @@ def _content_problems(package: Package, digests: Mapping[str, str]) -> Iterator[
             holds = _module_holds(module[2], data, digests, package.record)
         elif source and (module or data_file or "/" not in path):
             holds = _sha256(data) == digests.get(f"{source[1]}/{name}")
-        elif name in (SPEC, DIGESTS) and "/" not in path:
+        elif name in (SPEC, DIGESTS, RPMLINTRC) and "/" not in path:
             continue
         else:
             yield f"holds {path}, which labelgen does not put there"

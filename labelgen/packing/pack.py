@@ -15,7 +15,7 @@ from labelgen import output, programs
 from labelgen.errors import InputError
 from labelgen.packing import sign, spec, targets, tree
 from labelgen.packing.sign import Key
-from labelgen.packing.spec import DIGESTS, RECORD, SPEC, Plan
+from labelgen.packing.spec import DIGESTS, RECORD, RPMLINTRC, SPEC, Plan
 from labelgen.packing.tree import MANIFEST, Module
 
 Progress = Callable[[str], None]
@@ -134,11 +134,12 @@ def _sums(made: Plan, scratch: Path) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _write_sources(made: Plan, text: str, place: Path, scratch: Path) -> None:
+def _write_sources(made: Plan, text: str, templates: Path, place: Path, scratch: Path) -> None:
     """Everything that rpmbuild reads, with modes and times of no machine."""
     (place / DIGESTS).write_text(_sums(made, scratch), encoding="utf-8")
     (place / SPEC).write_text(text, encoding="utf-8")
     output.write_json(place / RECORD, made.record())
+    shutil.copyfile(templates / RPMLINTRC, place / RPMLINTRC)
     shutil.copyfile(made.tree.folder / MANIFEST, place / MANIFEST)
     for module in made.modules:
         for key in ("te", "fc", "ports"):
@@ -191,15 +192,21 @@ def _rpmbuild(made: Plan, top: Path) -> list[Path]:
     return sorted((top / "RPMS").rglob("*.rpm"))
 
 
+def _plain_temporary_folder() -> str:
+    """Where temporary folders go whose path stands in macros of rpm, which puts no quotes around it."""
+    place = tempfile.gettempdir()
+    return place if re.match(r"[A-Za-z0-9/._-]+\Z", place) else "/tmp"
+
+
 def make(made: Plan, templates: Path, place: Path, progress: Progress) -> list[Path]:
     """Make the packages of a plan in `place`, an empty folder; return them, the source package with them."""
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as name:
+    with tempfile.TemporaryDirectory(prefix="labelgen-", dir=_plain_temporary_folder()) as name:
         top = Path(name)
         (top / "SOURCES").mkdir()
         text = spec.render(made, spec.packages(made), templates)
         scratch = top / "scratch"
         scratch.mkdir()
-        _write_sources(made, text, top / "SOURCES", scratch)
+        _write_sources(made, text, templates, top / "SOURCES", scratch)
         progress("running rpmbuild")
         return [Path(shutil.move(str(path), place / path.name)) for path in _rpmbuild(made, top)]
 

@@ -16,11 +16,13 @@ from labelgen.errors import InputError
 from labelgen.packing.targets import Target, packed_version
 from labelgen.packing.tree import MANIFEST, Module, Place, Tree
 
-SOURCE = "lxc-selinux"
+SOURCE = "lxc-policy"
+BUNDLE = "lxc-selinux"
 DIGESTS = "SHA256SUMS"
 RECORD = "packing.json"
 SPEC = f"{SOURCE}.spec"
 TEMPLATE = f"{SOURCE}.spec.j2"
+RPMLINTRC = f"{SOURCE}.rpmlintrc"
 DATA_FOLDER = "/usr/share/lxc-selinux"
 WIDTH = 79
 
@@ -106,7 +108,7 @@ class Plan:
     @property
     def sources(self) -> list[str]:
         """The names of the source files, in the order of the spec."""
-        names = [DIGESTS, MANIFEST, RECORD]
+        names = [DIGESTS, MANIFEST, RECORD, RPMLINTRC]
         for module in self.modules:
             names += [module.files[key].name for key in ("te", "fc", "ports") if key in module.files]
         return names
@@ -130,6 +132,11 @@ class Plan:
             "epoch": self.epoch,
             "roles": self.roles,
         }
+
+    @property
+    def evr(self) -> str:
+        """Version and release of the packages."""
+        return f"{self.version}-{self.release}{self.target.dist}"
 
     @property
     def folder(self) -> str:
@@ -195,7 +202,7 @@ def _split(plan: Plan) -> list[Package]:
             types=_types(module),
             places=module.places,
             data=(MANIFEST, RECORD, module.files["te"].name),
-            provides=(_exact_shared(plan),) if module is shared else (),
+            provides=(f"{_exact_shared(plan)} = {plan.evr}",) if module is shared else (),
             requires=_policy_requires(plan) if module is shared else (_exact_shared(plan),),
             conflicts=(),
             applies_on_erase=module is shared or not plan.target.file_triggers,
@@ -208,7 +215,7 @@ def _split(plan: Plan) -> list[Package]:
 def _bundle(plan: Plan) -> Package:
     names = [package_name(module.name) for module in plan.modules]
     return Package(
-        name=SOURCE,
+        name=BUNDLE,
         order=0,
         summary="SELinux policy for containers, one domain for each job",
         description=tuple(line for module in plan.modules for line in _description(plan, module)),
