@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from labelgen import output, programs
-from labelgen.errors import InputError
+from labelgen.errors import InputError, MachineError
 from labelgen.packing import sign, spec, targets, tree
 from labelgen.packing.sign import Key
 from labelgen.packing.spec import DIGESTS, RECORD, RPMLINTRC, SPEC, Plan
@@ -188,7 +188,11 @@ def _rpmbuild(made: Plan, top: Path) -> list[Path]:
     defines = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
     undefines = [word for name in ("vendor", "packager", "distribution") for word in ("--undefine", name)]
     argv = [rpmbuild, "-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
-    programs.run("env", "-u", "RPM_CONFIGDIR", f"HOME={top}", f"SOURCE_DATE_EPOCH={made.epoch}", "TZ=UTC", *argv)
+    try:
+        programs.run("env", "-u", "RPM_CONFIGDIR", f"HOME={top}", f"SOURCE_DATE_EPOCH={made.epoch}", "TZ=UTC", *argv)
+    except programs.ProgramFailed as error:
+        said = [line for line in error.stderr.splitlines() if not line.startswith("+ ")]
+        raise MachineError("\n".join(["rpmbuild failed:", *said[-12:]])) from error
     return sorted((top / "RPMS").rglob("*.rpm"))
 
 

@@ -223,10 +223,7 @@ def _bundle(plan: Plan) -> Package:
         types=tuple(name for module in plan.modules for name in _types(module)),
         places=tuple(place for module in plan.modules for place in module.places),
         data=(MANIFEST, RECORD, *(module.files["te"].name for module in plan.modules)),
-        provides=(
-            *(f"{name} = {plan.version}-{plan.release}{plan.target.dist}" for name in names),
-            _exact_shared(plan),
-        ),
+        provides=tuple(f"{name} = {plan.evr}" for name in (*names, _exact_shared(plan))),
         requires=_policy_requires(plan),
         conflicts=tuple(names),
         applies_on_erase=True,
