@@ -245,7 +245,7 @@ def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
     final = cache_folder() / f"{name}-{_code()}"
     if not (final / "done").is_file():
         cache = cache_folder()
-        with output.full_disk_told(cache, IN_THE_CACHE), output.scratch(cache) as hidden:
+        with output.scratch(cache, IN_THE_CACHE) as hidden:
             folder = hidden / "new"
             folder.mkdir()
             make(folder)
@@ -429,9 +429,11 @@ def link(
         "-f",
         file_contexts or "/dev/null",
         *cil,
+        makes=policy,
     )
-    if not policy.is_file() or not policy.stat().st_size:
-        raise MachineError("secilc ended well and left no policy", "is the secilc of this machine the one of SELinux?")
+    with policy.open("rb") as file:
+        if file.read(len(BINARY_MAGIC)) != BINARY_MAGIC:
+            raise programs.NothingMade("secilc", "something that is no policy")
 
 
 def setools_version() -> str:

@@ -148,7 +148,7 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     try:
         bases.link([base.cil, *cil], base.mls, policy, policy.with_suffix(".fc"))
     except programs.ProgramFailed as error:
-        if error.status is None or error.status < 0:
+        if error.is_of_machine:
             raise
         raise InputError(
             f"the modules do not link onto the base {base.name}:\n{error.stderr}",

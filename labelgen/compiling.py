@@ -55,16 +55,16 @@ def compile_module(folder: Path, name: str) -> Compiled:
     version = module_version(te.read_text(encoding="utf-8"))
     module = folder / f"{name}.mod"
     try:
-        programs.run("checkmodule", "-M", "-m", "-c", str(version), "-o", module, te)
+        programs.run("checkmodule", "-M", "-m", "-c", str(version), "-o", module, te, makes=module)
     except programs.ProgramFailed as error:
-        if error.status != 1:
+        if error.is_of_machine or error.status != 1:
             raise
         raise InputError(
             f"{te.name}: checkmodule refuses this module:\n{error.stderr}",
             "a template was changed, or the base is not what it says it is",
         ) from error
     contexts: list[programs.Argument] = ["-f", fc] if fc.stat().st_size else []
-    programs.run("semodule_package", "-o", package, "-m", module, *contexts)
+    programs.run("semodule_package", "-o", package, "-m", module, *contexts, makes=package)
     module.unlink()
     cil.write_bytes(bases.package_to_cil(package))
     ports = folder / f"{name}_ports.cil"

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+TAB = " " * 4
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: str) -> str:
+    """Text of others (a program's words, a file's name) without what commands a terminal."""
+    shown = text.replace("\r\n", "\n").replace("\t", TAB)
+    return "".join(sign if sign.isprintable() or sign == "\n" else UNPRINTABLE for sign in shown)
+
 
 class LabelgenError(Exception):
     """An error with a message for a person and, where there is one, its cure."""
@@ -24,7 +33,7 @@ class LabelgenError(Exception):
 
     def lines(self) -> list[str]:
         """The message as lines to print, the hint last."""
-        return self.message.splitlines() + ([f"hint: {self.hint}"] if self.hint else [])
+        return printable(self.message).split("\n") + ([f"hint: {printable(self.hint)}"] if self.hint else [])
 
 
 class InputError(LabelgenError):

@@ -92,16 +92,19 @@ def _clear_away(parent: Path) -> None:
 
 
 @contextmanager
-def scratch(parent: Path) -> Iterator[Path]:
+def scratch(parent: Path, hint: Optional[str] = None) -> Iterator[Path]:
     """A hidden folder in `parent` that is gone afterwards, with the leftovers of killed runs.
 
-    Each is locked while it is used, so one that can be locked is nobody's. Raises OSError.
+    Each is locked while it is used, so one that can be locked is nobody's. Raises MachineError, with the `hint`, when
+    the disk is full.
     """
     _clear_away(parent)
-    with ExitStack() as held:
+    with _full_disk_told(parent, hint), ExitStack() as held:
         folder = _new(parent, held)
         try:
-            yield folder
+            # Asked here too: without what is in the folder, the disk has room again.
+            with _full_disk_told(parent, hint):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -135,13 +138,12 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def temporary() -> Iterator[Path]:
     """A folder for what is needed for a moment. Raises MachineError when its disk is full."""
-    parent = Path(tempfile.gettempdir())
-    with full_disk_told(parent, "make room, or set TMPDIR to a folder elsewhere"), scratch(parent) as folder:
+    with scratch(Path(tempfile.gettempdir()), "make room, or set TMPDIR to a folder elsewhere") as folder:
         yield folder
 
 
 @contextmanager
-def full_disk_told(folder: Path, hint: Optional[str] = None) -> Iterator[None]:
+def _full_disk_told(folder: Path, hint: Optional[str]) -> Iterator[None]:
     """Errors for want of room become one that says where. Raises MachineError."""
     full = MachineError(f"the disk of {folder} is full; nothing was changed", hint)
     try:
@@ -164,7 +166,7 @@ def whole(output: Path) -> Iterator[Path]:
     """
     check(output)
     parent = output.absolute().parent
-    with full_disk_told(parent), scratch(parent) as hidden:
+    with scratch(parent) as hidden:
         folder = hidden / "new"
         folder.mkdir()
         yield folder

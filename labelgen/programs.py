@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Callable, Optional, TypeVar, Union
 
-from labelgen.errors import MachineError
+from labelgen.errors import MachineError, printable
 
 Argument = Union[str, Path]
 Item = TypeVar("Item")
@@ -43,11 +43,31 @@ PACKAGES = {
     "gcc": ("gcc libc6-dev", "gcc glibc-static"),
     "rpmbuild": ("rpm", "rpm-build"),
     "rpm": ("rpm", "rpm"),
+    "rpmsign": ("rpm", "rpm-sign"),
+    "rpmkeys": ("rpm", "rpm"),
+    "rpm2cpio": ("rpm2cpio", "rpm"),
+    "gpg": ("gnupg", "gnupg2"),
 }
 
 # pp is no command of its own: policycoreutils keeps it among the "high-level language" compilers
 # of libsemanage (semanage.conf, compiler-directory).
 PLACES = {"pp": ("/usr/libexec/selinux/hll/pp", "/usr/lib/selinux/hll/pp")}
+
+
+MOST_LINES = 20
+LONGEST_LINE = 500
+
+# What the tools say when they could not write, whatever their exit status: checkpolicy/checkmodule.c, libsepol/write.c,
+# secilc/secilc.c, semodule-utils/semodule_package.c, and the C library.
+CANNOT_WRITE = ("error writing", "Failed to write", "Error while writing", "No space left on device")
+NOT_STARTED = (126, 127)  # POSIX shell: found and not executable, not found
+
+
+def _last_words(stderr: bytes) -> str:
+    """The end of what a program said: the cause comes last, and nobody reads a hundred thousand lines."""
+    lines = printable(stderr.decode("utf-8", "replace")).strip().split("\n")
+    kept = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in lines[-MOST_LINES:]]
+    return "\n".join([*(["..."] if len(lines) > MOST_LINES else []), *kept])
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class ProgramFailed(MachineError):
     """A program ended with an error, was killed, or did not end in time."""
 
     def __init__(self, argv: Sequence[str], what: str, stderr: bytes = b"", status: Optional[int] = None) -> None:
-        words = stderr.decode("utf-8", "replace").strip()
+        words = _last_words(stderr)
         super().__init__(
             f"{Path(argv[0]).name} {what}" + (f":\n{words}" if words else ""),
             hint=f"the command was: {shlex.join(argv)}",
@@ -81,6 +101,19 @@ class ProgramFailed(MachineError):
         self.argv = tuple(argv)
         self.stderr = words
         self.status = status
+
+    @property
+    def is_of_machine(self) -> bool:
+        """Whether the machine failed, not what the program was given: it did not start, was killed, could not write."""
+        stopped = self.status is None or self.status < 0 or self.status in NOT_STARTED
+        return stopped or any(words in self.stderr for words in CANNOT_WRITE)
+
+
+class NothingMade(MachineError):
+    """A program ended well and did not do its work."""
+
+    def __init__(self, program: str, what: str) -> None:
+        super().__init__(f"{program} ended well and left {what}", hint=f"is {find(program)} the program of SELinux?")
 
 
 def find(program: str) -> str:
@@ -95,20 +128,26 @@ def find(program: str) -> str:
 
 
 def run(
-    program: str, *arguments: Argument, stdin: bytes = b"", cwd: Optional[Path] = None, timeout: float = TIMEOUT_SECONDS
+    program: str,
+    *arguments: Argument,
+    makes: Optional[Path] = None,
+    stdin: bytes = b"",
+    cwd: Optional[Path] = None,
+    environment: Optional[Mapping[str, str]] = None,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> Completed:
     """Run `program` to its end in the C locale and return what it printed.
 
-    Takes: `stdin`, the bytes it reads; `timeout` in seconds. Raises ProgramMissing, ProgramFailed.
+    Takes: `makes`, a file that it must leave; `stdin`, the bytes it reads; `environment`, added to this process's own;
+    `timeout` in seconds. Raises ProgramMissing, ProgramFailed, NothingMade.
     """
     argv = [find(program), *map(str, arguments)]
-    environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
             argv,
             input=stdin,
             cwd=cwd,
-            env=environment,
+            env={**os.environ, **(environment or {}), "LC_ALL": "C"},
             timeout=timeout,
             capture_output=True,
             check=False,
@@ -124,6 +163,8 @@ def run(
             else f"failed with exit status {done.returncode}"
         )
         raise ProgramFailed(argv, how, done.stderr or done.stdout, done.returncode)
+    if makes is not None and not (makes.is_file() and makes.stat().st_size):
+        raise NothingMade(program, f"no {makes.name}")
     return Completed(tuple(argv), done.stdout, done.stderr)
 
 
