@@ -322,6 +322,13 @@ def leftovers(place: Place) -> list[str]:
     return sorted(path.name for path in place.folder.iterdir() if path.name not in ("build", "roles"))
 
 
+def temporary_files(folder: Path) -> list[str]:
+    """What is left of temporary files, less the four bytes with which Python's tempfile tries whether it may write."""
+    return sorted(
+        path.name for path in folder.iterdir() if not (path.is_file() and path.read_bytes() in (b"", b"blat"))
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "status", "times"), [(signal.SIGINT, 130, 12), (signal.SIGTERM, 143, 6), (signal.SIGHUP, 129, 4)]
 )
@@ -341,11 +348,10 @@ def test_ctrl_c_and_polite_signals_at_any_moment_leave_a_whole_build_and_nothing
         # Before the first and after the last line of ours Python is ended by the signal itself; a shell says 128+n too.
         assert got in (status, -number, 0), told
         assert_whole(busy.output)
-        assert got != 130 or err.startswith("interrupted"), told
-        assert "nothing was changed" not in err or not changed, told
+        assert got != 130 or err.strip() == "interrupted", told
         assert got != 0 or changed, told
         assert leftovers(busy) == [], told
-        assert list(tmp_path.iterdir()) == [], told
+        assert temporary_files(tmp_path) == [], told
     assert status in seen, f"no moment was inside the build: {seen}"
 
 
@@ -363,7 +369,7 @@ def test_kill_at_any_moment_leaves_a_whole_build_and_what_the_next_one_clears_aw
     busy.run("build", "--base", "reference", env={"TMPDIR": str(tmp_path)}).held()
     assert_whole(busy.output)
     assert leftovers(busy) == []
-    assert list(tmp_path.iterdir()) == []
+    assert temporary_files(tmp_path) == []
 
 
 def test_kill_while_the_base_is_read_leaves_no_half_made_cache(place: Place, tmp_path: Path) -> None:
@@ -411,7 +417,7 @@ def test_a_build_that_is_under_way_is_not_cleared_away_by_another(place: Place) 
         text=True,
     ) as first:
         deadline = time.monotonic() + 20
-        while not list(place.folder.glob(".build*")) and time.monotonic() < deadline:
+        while not leftovers(place) and time.monotonic() < deadline:
             time.sleep(0.005)
         first.send_signal(signal.SIGSTOP)
         under_way = leftovers(place)
