@@ -12,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -197,11 +196,11 @@ def watch(
     """Start `program` in a process group of its own and hand each line that it prints to `on_line`, until that returns
     True or the program ends; either way nothing of the group is left.
 
-    Takes: `environment`, added to this process's own; `timeout` in seconds. Returns what it printed up to then. Raises
-    ProgramMissing; ProgramFailed when it cannot be started or does not finish in time; whatever `on_line` raises.
+    Takes: `environment`, added to this process's own; `timeout`, the seconds to wait for each line. Returns what it
+    printed up to then. Raises ProgramMissing; ProgramFailed when it cannot be started or falls silent; whatever
+    `on_line` raises.
     """
     argv = [find(program), *map(str, arguments)]
-    deadline = time.monotonic() + timeout
     try:
         process = subprocess.Popen(
             argv,
@@ -220,13 +219,13 @@ def watch(
     readers = [_drain(process.stdout, lines.put), _drain(process.stderr, errors.append)]
     try:
         while True:
-            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            line = lines.get(timeout=timeout)
             said.append(line)
             if not line or on_line(line):
                 break
     except queue.Empty:
         _end(process)
-        raise ProgramFailed(argv, f"did not finish within {timeout:g} seconds", b"".join(errors)) from None
+        raise ProgramFailed(argv, f"said nothing for {timeout:g} seconds", b"".join(errors)) from None
     finally:
         _end(process)
         for reader in readers:

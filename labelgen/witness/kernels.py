@@ -68,11 +68,15 @@ WANTED_MODULES = (
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that can be booted. `kind` is "uml" or "qemu"; `modules` the folder of its modules, if any."""
+    """A kernel that can be booted.
+
+    kind: "uml" or "qemu"; modules: the folder of its modules, if any; accelerator: what qemu runs it with.
+    """
 
     kind: str
     image: Path
     modules: Optional[Path]
+    accelerator: str = "tcg"
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.image.name})"

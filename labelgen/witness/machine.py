@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Optional
@@ -14,10 +15,17 @@ from labelgen.witness import compile as compiling
 from labelgen.witness import initramfs, kernels
 from labelgen.witness.answers import WitnessError
 from labelgen.witness.kernels import Kernel
-from labelgen.witness.script import Reader, Report, Script
+from labelgen.witness.script import Reader, Report, Script, is_start
 
 # Where the memory of User Mode Linux is mapped from: a file system in memory, or every page is written to a disk.
 MEMORY = Path("/dev/shm")
+
+# A sweep in which all 65,535 ports are allowed takes 5 s, and much longer on a machine that is busy otherwise.
+SILENCE_SECONDS = 180.0
+
+KVM = Path("/dev/kvm")
+# A kernel with KVM says its first word after a second or two.
+TRIAL_SECONDS = 6.0
 
 # What both kernels are told: SELinux alone of the big modules, nothing enforced before the probe says so, no line on
 # the console for each denial (which makes a sweep up to 15 times slower), and an end instead of a wait after a panic.
@@ -61,11 +69,11 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
     line = " ".join(("console=ttyS1", "report=/dev/ttyS0", *COMMON, *_audit(audit)))
     return "qemu-system-x86_64", [
         "-accel",
-        "tcg",
+        kernel.accelerator,
         "-M",
         "q35",
         "-cpu",
-        "max",
+        "host" if kernel.accelerator == "kvm" else "max",
         "-m",
         "320M",
         "-smp",
@@ -114,14 +122,16 @@ def boot(
     *,
     processor: int = 0,
     audit: bool = False,
-    timeout: float = 600.0,
+    timeout: float = SILENCE_SECONDS,
     progress: Optional[Callable[[float], None]] = None,
 ) -> Booted:
     """Boot `kernel` with `policy` and let the probe work through `script`.
 
     Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints
-    the AVC lines; `timeout` in seconds; `progress`, told the share done (0 to 1). Raises WitnessError for a witness
-    whose report is not whole, ProgramMissing and ProgramFailed where the kernel cannot be started or hangs.
+    the AVC lines; `timeout`, the seconds to wait for each line of the report; `progress`, told the share done (0 to 1).
+
+    Raises WitnessError for a witness whose report is not whole, ProgramMissing and ProgramFailed where the kernel cannot
+    be started or hangs.
     """
     reader = Reader(script)
 
@@ -149,6 +159,26 @@ def _tail(console: str) -> str:
     return "\n".join(console.splitlines()[-12:])
 
 
+def accelerated(kernel: Kernel) -> Kernel:
+    """The same kernel with KVM, where a quick trial shows that it starts with it; else as it is.
+
+    A KVM that is there and does not work hangs or aborts (measured inside virtual machines).
+    """
+    faster = replace(kernel, accelerator="kvm")
+    if kernel.kind != "qemu" or not os.access(KVM, os.R_OK | os.W_OK):
+        return kernel
+    with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
+        image = Path(scratch) / "initramfs"
+        entries = (initramfs.console(), initramfs.file("init", compiling.probe().read_bytes(), 0o755))
+        image.write_bytes(initramfs.archive(entries))
+        program, arguments = _qemu_arguments(faster, image, 0, audit=False)
+        try:
+            said = programs.watch(program, *arguments, on_line=lambda _: True, timeout=TRIAL_SECONDS).stdout
+        except programs.ProgramFailed:
+            return kernel
+    return faster if is_start(said) else kernel
+
+
 def processors() -> list[int]:
     """The processors this process may use, the one to prefer first."""
     return sorted(os.sched_getaffinity(0), reverse=True)
@@ -162,7 +192,7 @@ def available(kinds: Sequence[str]) -> list[Kernel]:
     for kind in kinds:
         if kind == "qemu":
             programs.find("qemu-system-x86_64")
-    return [_FINDERS[kind]() for kind in kinds]
+    return [accelerated(_FINDERS[kind]()) for kind in kinds]
 
 
 def choose(witness: str) -> list[Kernel]:

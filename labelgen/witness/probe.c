@@ -48,7 +48,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 60 };
+enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 150 };
 enum { IDLE, WORK, DONE };
 
 struct argument { char kind; long number; unsigned char bytes[BYTES]; struct iovec vector; };

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -117,13 +117,9 @@ _HEADER = re.compile(r"labelgen-probe 1 (\S+)")
 _END = re.compile(rb"(\d+ end 1) ([0-9a-f]{8})\n")
 
 
-def is_end(line: bytes) -> bool:
-    """Whether this is the last line of a report."""
-    return bool(re.match(rb"\d+ (end|failed) ", line))
-
-
-def _reason(words: Iterable[str]) -> str:
-    return " ".join(words)
+def is_start(said: bytes) -> bool:
+    """Whether what was said begins as a report does."""
+    return said.startswith(b"labelgen-probe ")
 
 
 class Reader:

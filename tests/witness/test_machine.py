@@ -32,7 +32,7 @@ def _boot(tmp_path: Path, body: str, timeout: float = 30.0) -> machine.Booted:
 
 
 def test_a_kernel_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    with pytest.raises(ProgramFailed, match="did not finish within 1 seconds"):
+    with pytest.raises(ProgramFailed, match="said nothing for 1 seconds"):
         _boot(tmp_path, f"sleep 321 & echo $! > {tmp_path}/child; exec sleep 321", timeout=1.0)
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 5
@@ -88,3 +88,27 @@ def test_a_kernel_asked_for_by_name_has_to_be_there(
     with pytest.raises(MachineError) as caught:
         machine.choose(witness)
     assert package in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("body", "accelerator"),
+    [
+        ("echo labelgen-probe 1 6.1", "kvm"),
+        ("echo failed to set MSR >&2; exit 134", "tcg"),
+        ("exec sleep 321", "tcg"),
+        ("echo Linux version 6.1", "tcg"),
+    ],
+)
+def test_kvm_is_used_after_a_quick_trial_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, accelerator: str
+) -> None:
+    _pretend(tmp_path, "qemu-system-x86_64", body)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "KVM", tmp_path)
+    monkeypatch.setattr(machine, "TRIAL_SECONDS", 1.0)
+    assert machine.accelerated(Kernel("qemu", tmp_path / "vmlinuz", None)).accelerator == accelerator
+
+
+def test_without_kvm_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "KVM", tmp_path / "absent")
+    assert machine.accelerated(Kernel("qemu", tmp_path / "vmlinuz", None)).accelerator == "tcg"
