@@ -79,6 +79,11 @@ def _classes_in_use(policy: Policy) -> frozenset[str]:
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
     """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
     _require_mls(policy, base)
+    for sid in ("port", "node"):
+        if sid not in policy.initial_sids:
+            raise InputError(
+                f"{base.name}: this base has no context for the initial SID {sid}", "it is no whole policy"
+            )
     catch_all = {name for name in CATCH_ALL_PORT_TYPES if name in policy.types} | {policy.initial_sids["port"]}
     portcon_types = {con.type for con in policy.portcons}
     return Facts(

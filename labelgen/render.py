@@ -172,6 +172,7 @@ class Renderer:
                 "leave out --templates to use those that come with labelgen",
             )
         self.facts = facts
+        self.templates = templates
         # Policy source is not HTML; what goes into it is validated names and one printable line (role.py).
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(templates),
@@ -197,9 +198,11 @@ class Renderer:
         except jinja2.TemplateSyntaxError as error:
             raise InputError(f"{error.filename or template}:{error.lineno}: {error.message}") from error
         except jinja2.TemplateNotFound as error:
-            raise InputError(f"the template {error.name} is missing") from error
+            raise InputError(f"{self.templates}: the template {error.name} is missing in this folder of templates") from error
         except jinja2.UndefinedError as error:
             raise InputError(f"{template}: {error.message}") from error
+        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{template}: this template cannot be filled in: {error}") from error
 
     def _is_attribute(self, name: str) -> bool:
         return name in (DOMAIN, NET_DOMAIN, FILE_TYPE) or name in self.facts.attributes

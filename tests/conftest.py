@@ -113,3 +113,15 @@ def on_base(base: str, tmp_path_factory: pytest.TempPathFactory) -> OnBase:
 def reference_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
     """The shipped roles, built on the reference base."""
     return BuiltRoles.build("reference", packaged("roles"), tmp_path_factory.mktemp("reference"))
+
+
+# Tests of what is known to be wrong and not mended yet: they run, and may fail.
+UNMENDED = Path(__file__).parent / "unmended.txt"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that unmended.txt names."""
+    names = {line for line in UNMENDED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
+    for item in items:
+        if item.name in names or item.name.split("[")[0] in names:
+            item.add_marker(pytest.mark.xfail(reason="known and not mended yet", strict=False))
