@@ -198,7 +198,9 @@ class Renderer:
         except jinja2.TemplateSyntaxError as error:
             raise InputError(f"{error.filename or template}:{error.lineno}: {error.message}") from error
         except jinja2.TemplateNotFound as error:
-            raise InputError(f"{self.templates}: the template {error.name} is missing in this folder of templates") from error
+            raise InputError(
+                f"{self.templates}: the template {error.name} is missing in this folder of templates"
+            ) from error
         except jinja2.UndefinedError as error:
             raise InputError(f"{template}: {error.message}") from error
         except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -239,7 +239,9 @@ def test_linking_calls_secilc_as_hosts_link(fp: FakeProcess, tmp_path: Path) -> 
     """Without the checks of neverallow that distributions break (semanage.conf, expand-check=0), several rules of one
     name allowed, for policy version 33."""
     policy = tmp_path / "policy"
-    fp.register([programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked"))
+    fp.register(
+        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked")
+    )
     base.link([tmp_path / "a.cil", tmp_path / "b.cil"], True, policy)
     (call,) = fp.calls
     arguments = [str(argument) for argument in call][1:]
@@ -252,7 +254,9 @@ def test_linking_calls_secilc_as_hosts_link(fp: FakeProcess, tmp_path: Path) -> 
 
 def test_linking_with_checks_leaves_them_on(fp: FakeProcess, tmp_path: Path) -> None:
     policy = tmp_path / "policy"
-    fp.register([programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked"))
+    fp.register(
+        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked")
+    )
     base.link([tmp_path / "a.cil"], False, policy, check=True)
     (call,) = fp.calls
     arguments = [str(argument) for argument in call][1:]
