@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -158,8 +158,11 @@ def _folder(path: Path) -> Source:
 
 
 def _binary(path: Path) -> Source:
-    with path.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(BINARY_MAGIC))
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if not magic:
         raise InputError(f"{path}: this file is empty")
     if magic != BINARY_MAGIC:
@@ -216,13 +219,17 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> InputError:
+    return InputError(f"{file}: cannot be read: {error.strerror}")
 
 
 def _digest(source: Source, contents: Sequence[bytes], extra: bytes) -> str:
     whole = hashlib.sha256(f"{source.kind}\n".encode())
     for file, content in zip(source.files, contents):
-        whole.update(f"{source.module_name(file)} {hashlib.sha256(content).hexdigest()}\n".encode())
+        whole.update(f"{source.module_name(file)} {file.name} {hashlib.sha256(content).hexdigest()}\n".encode())
     whole.update(hashlib.sha256(extra).digest())
     return whole.hexdigest()
 
@@ -278,27 +285,53 @@ def _make(
 def _make_from_binary(source: Source, content: bytes, folder: Path) -> None:
     policy = folder / "base.policy"
     policy.write_bytes(content)
-    mls = _decompile(source, policy, folder / "decompiled.cil")
+    mls = _decompile(source, content, policy, folder / "decompiled.cil")
     decompiled = (folder / "decompiled.cil").read_text(encoding="utf-8")
     (folder / "base.cil").write_text(DECOMPILED_PRELUDE + decompiled, encoding="utf-8")
     (folder / "decompiled.cil").unlink()
     (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
 
 
-def _decompile(source: Source, policy: Path, to: Path) -> bool:
+def _decompile(source: Source, content: bytes, policy: Path, to: Path) -> bool:
     """Decompile a binary policy to CIL; whether it is an MLS policy."""
     failure: Optional[LabelgenError] = None
     for mls in (True, False):
         try:
-            programs.run("checkpolicy", "-b", *(["-M"] if mls else []), "-C", "-o", to, policy)
-            return mls
+            programs.run("checkpolicy", "-b", *(["-M"] if mls else []), "-C", "-o", to, policy, makes=to)
         except programs.ProgramFailed as error:
+            if error.is_of_machine:
+                raise
             failure = failure or error
+        else:
+            _check_decompiled(to.read_bytes())
+            return mls
     assert failure is not None
-    raise InputError(
-        f"{source.files[0]}: checkpolicy cannot read this policy: {_last_line(failure.message)}",
-        "it may be truncated, or of a newer version than this machine's tools",
-    ) from failure
+    raise InputError(f"{source.files[0]}: {_why_not_decompiled(content, failure)}") from failure
+
+
+def _check_decompiled(cil: bytes) -> None:
+    if b"(class " not in cil or b"(sid " not in cil:
+        raise programs.NothingMade("checkpolicy", "something that is no policy")
+
+
+def _why_not_decompiled(content: bytes, failure: LabelgenError) -> str:
+    version, highest = _binary_version(content), _highest_version()
+    if highest and version > highest:
+        return f"this policy is of version {version}; the tools of this machine read up to {highest}"
+    return f"checkpolicy cannot read this policy, it is damaged or truncated: {_last_line(failure.lines()[0])}"
+
+
+def _binary_version(content: bytes) -> int:
+    """The version that a binary policy says it has, 0 where that is cut off (libsepol, policydb.c: magic, length of a
+    string, the string, version; numbers of 32 bits, little-endian)."""
+    start = 8 + int.from_bytes(content[4:8], "little")
+    return int.from_bytes(content[start : start + 4], "little")
+
+
+def _highest_version() -> int:
+    """The highest version of binary policies that checkpolicy says it knows, as in `33 (compatibility range 33-15)`."""
+    found = re.match(rb"\d+", programs.run("checkpolicy", "-V").stdout)
+    return int(found[0]) if found else 0
 
 
 def _last_line(text: str) -> str:
@@ -310,6 +343,39 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
         texts = programs.side_by_side(
             lambda pair: _to_cil(source, pair[0], pair[1], scratch), list(zip(source.files, contents))
         )
+    modules = _others(source, texts)
+    whole = b"".join((*modules.values(), _local_ports(extra)))
+    (folder / "base.cil").write_bytes(whole)
+    mls = b"(mls true)" in whole or (b"(sensitivity " in whole and b"(mls false)" not in whole)
+    try:
+        link([folder / "base.cil"], mls, folder / "base.policy")
+    except programs.ProgramFailed as error:
+        if error.is_of_machine:
+            raise
+        raise InputError(
+            f"{source.name}: the modules of this base do not link:\n{_words_by_module(modules, mls) or error.stderr}",
+            "a base needs all the modules that its modules require",
+        ) from error
+    (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+
+
+def _words_by_module(modules: Mapping[Path, bytes], mls: bool) -> str:
+    """What the linker says of modules that do not link, each in a file of its own: it names the file and its line."""
+    with output.temporary() as scratch:
+        places = {scratch / f"{number:06}.cil": file for number, file in enumerate(modules)}
+        for place, text in zip(places, modules.values()):
+            place.write_bytes(text)
+        try:
+            link(list(places), mls, scratch / "policy")
+        except programs.ProgramFailed as error:
+            return re.sub(
+                re.escape(str(scratch)) + r"/\d{6}\.cil", lambda found: str(places[Path(found[0])]), error.stderr
+            )
+    return ""
+
+
+def _others(source: Source, texts: Sequence[bytes]) -> dict[Path, bytes]:
+    """The modules of a base that are not labelgen's. Raises InputError for one that cannot be without these."""
     ours = any(_is_ours(text) for text in texts)
     for file, text in zip(source.files, texts):
         if ours and not _is_ours(text) and not _is_ports(text) and _GIVES_TO_ROLES.search(text):
@@ -318,18 +384,9 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
                 "which a base without the roles cannot hold",
                 "check what is installed with `labelgen verify --policy`, or remove the module first",
             )
-    texts = [text for text in texts if not _is_ours(text) and not (ours and _is_ports(text))]
-    whole = b"".join((*texts, _local_ports(extra)))
-    (folder / "base.cil").write_bytes(whole)
-    mls = b"(mls true)" in whole or b"(sensitivity " in whole
-    try:
-        link([folder / "base.cil"], mls, folder / "base.policy")
-    except programs.ProgramFailed as error:
-        raise InputError(
-            f"{source.name}: the modules of this base do not link:\n{error.stderr}",
-            "a base needs all the modules that its modules require, the module `base` first",
-        ) from error
-    (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+    return {
+        file: text for file, text in zip(source.files, texts) if not _is_ours(text) and not (ours and _is_ports(text))
+    }
 
 
 _OUR_TYPE = re.compile(rb"^\(type lxc_[a-z0-9_]+_t\)$", re.M)
@@ -378,6 +435,8 @@ def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
     try:
         return package_to_cil(module)
     except programs.ProgramFailed as error:
+        if error.is_of_machine:
+            raise
         raise InputError(
             f"{file}: pp cannot read this module: {_last_line(error.message)}",
             "it may be truncated, or of a newer module version than this machine's tools",
@@ -385,8 +444,11 @@ def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:
 
 
 def package_to_cil(package: Path) -> bytes:
-    """The CIL that a module package (.pp) becomes when a host links it. Raises ProgramFailed."""
-    return programs.run("pp", package).stdout.rstrip() + b"\n"
+    """The CIL that a module package (.pp) becomes when a host links it. Raises ProgramFailed, NothingMade."""
+    cil = programs.run("pp", package).stdout.rstrip()
+    if not cil:
+        raise programs.NothingMade("pp", "nothing")
+    return cil + b"\n"
 
 
 _LOCAL_PORT = re.compile(rb"portcon (\w+) (\d+)(?:-(\d+))? (\w+):(\w+):(\w+)(?::(\S+))?\s*\Z")

@@ -225,7 +225,7 @@ def watch(
                 break
     except queue.Empty:
         _end(process)
-        raise ProgramFailed(argv, f"said nothing for {timeout:g} seconds", b"".join(errors)) from None
+        raise ProgramFailed(argv, f"did not finish within {timeout:g} seconds", b"".join(errors)) from None
     finally:
         _end(process)
         for reader in readers:

@@ -130,8 +130,8 @@ def boot(
     Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints
     the AVC lines; `timeout`, the seconds to wait for each line of the report; `progress`, told the share done (0 to 1).
 
-    Raises WitnessError for a witness whose report is not whole, ProgramMissing and ProgramFailed where the kernel cannot
-    be started or hangs.
+    Raises WitnessError for a witness whose report is not whole, ProgramMissing and ProgramFailed where the kernel
+    cannot be started or hangs.
     """
     reader = Reader(script)
 
