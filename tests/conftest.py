@@ -120,8 +120,8 @@ UNMENDED = Path(__file__).parent / "unmended.txt"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that unmended.txt names."""
+    """Mark the tests, or whole files of them, that unmended.txt names."""
     names = {line for line in UNMENDED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
     for item in items:
-        if item.name in names or item.name.split("[")[0] in names:
+        if names & {item.name, item.name.split("[")[0], item.path.name}:
             item.add_marker(pytest.mark.xfail(reason="known and not mended yet", strict=False))
