@@ -12,7 +12,7 @@ from typing import Optional
 
 from labelgen.errors import InputError
 from labelgen.witness import trials
-from labelgen.witness.answers import Answer, Stretches
+from labelgen.witness.answers import Answer, Stretch, Stretches
 from labelgen.witness.calls import Trial, Values
 from labelgen.witness.expect import World
 from labelgen.witness.facts import PROTOCOL_NUMBERS, Facts
@@ -102,11 +102,6 @@ def fast_open_trial() -> Trial:
     return trials.fast_open("tcp", socket.AF_INET, trials.NOWHERE[socket.AF_INET], (range(9, 10),))
 
 
-def is_allowed(answers: Stretches, baseline: Stretches) -> bool:
-    """Whether every answer is that of a kernel that enforces nothing."""
-    return {s.answer for s in answers} == {baseline[0].answer}
-
-
-def is_refused(answers: Stretches) -> bool:
-    """Whether even the socket was refused."""
-    return {s.answer for s in answers} == {REFUSED}
+def other_than(answers: Stretches, wanted: Answer) -> Optional[Stretch]:
+    """The first stretch with another answer than `wanted`."""
+    return next((stretch for stretch in answers if stretch.answer != wanted), None)

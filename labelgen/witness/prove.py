@@ -140,12 +140,17 @@ class Proof:
 def _assert_controls(plan: Plan, report: Report) -> None:
     good, bad = plan.controls
     for trial in controls.attempts(edges_of(plan)):
-        if not controls.is_allowed(
-            report.answers[plan.lines[f"control {good}", trial.name]], report.answers[plan.baseline[trial.name]]
-        ):
-            raise WitnessError(f"the control {good}, which must be allowed everything, was refused: {trial.name}")
-        if not controls.is_refused(report.answers[plan.lines[f"control {bad}", trial.name]]):
-            raise WitnessError(f"the control {bad}, which must be refused everything, was allowed: {trial.name}")
+        passed = report.answers[plan.lines[f"control {good}", trial.name]]
+        odd = controls.other_than(passed, report.answers[plan.baseline[trial.name]][0].answer)
+        if odd is not None:
+            raise WitnessError(
+                f"the control {good}, which must be allowed everything: {trial.name} {odd.low}: {odd.answer}"
+            )
+        odd = controls.other_than(report.answers[plan.lines[f"control {bad}", trial.name]], controls.REFUSED)
+        if odd is not None:
+            raise WitnessError(
+                f"the control {bad}, which must be refused everything: {trial.name} {odd.low}: {odd.answer}"
+            )
 
 
 def _assert_equals_meet(plan: Plan, report: Report) -> None:
