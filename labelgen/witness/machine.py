@@ -84,7 +84,7 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
         "none",
         "-no-reboot",
         "-serial",
-        "stdio",
+        "file:/dev/stdout",
         "-serial",
         "file:/dev/stderr",
         "-kernel",

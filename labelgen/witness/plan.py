@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from labelgen.witness import controls, separation, trials
-from labelgen.witness.calls import Data, Result, Trial, Values, call
+from labelgen.witness.calls import Data, Kept, Result, Text, Trial, Values, call
 from labelgen.witness.expect import Kernel, Object, Socket, Thing, socket_class
 from labelgen.witness.facts import Facts, edges
 from labelgen.witness.script import Script
@@ -22,6 +22,7 @@ ALWAYS = {
     "net.core.somaxconn": "4096",
     "net.ipv4.ping_group_range": "0 2147483647",
 }
+CLONE_NEWNET = 0x40000000
 # ioctl SIOCSIFFLAGS on "lo" with IFF_UP (netdevice(7)).
 LOOPBACK_UP = (call("socket", 2, 2, 0), call("ioctl", Result(0), 0x8914, Data(b"lo" + bytes(14) + b"\1" + bytes(15))))
 
@@ -100,7 +101,13 @@ def _start(script: Script, profile: Profile, modules: Iterable[str]) -> None:
     script.policy("/policy")
 
 
-def _inherited(plan: Plan, facts: Facts, runtimes: Iterable[str]) -> None:
+def _inherited(plan: Plan, facts: Facts, runtimes: Sequence[str]) -> None:
+    """Sockets that PID 1 opens, labelled as the runtimes would label them, for all later processes to inherit. They are
+    in a network namespace of their own: to send, even in vain, takes a port, which a sweep would find taken."""
+    if not runtimes:
+        return
+    plan.script.open({0: "netns"}, (call("open", Text("/proc/self/ns/net"), 0), call("unshare", CLONE_NEWNET)))
+    plan.script.sysctl("net.ipv4.ping_group_range", ALWAYS["net.ipv4.ping_group_range"])
     extended = "extended_socket_class" in facts.polcaps
     for runtime in runtimes:
         for name, calls in trials.inherited(runtime).items():
@@ -108,6 +115,7 @@ def _inherited(plan: Plan, facts: Facts, runtimes: Iterable[str]) -> None:
         for kind, (family, type_, protocol) in trials.KINDS.items():
             tclass = socket_class(family, type_, protocol, extended)
             plan.kept[f"{runtime} {kind}"] = Socket(runtime, tclass, family, type_, protocol, facts.initial["kernel"])
+    plan.script.open({}, (call("setns", Kept("netns"), CLONE_NEWNET),))
 
 
 def _victims(plan: Plan, pairs: Sequence[Pair]) -> dict[Pair, tuple[Victim, Victim]]:
