@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional, Union
 
+import hypothesis
 import pytest
 from bases import BuiltRoles, OnBase
 
@@ -22,6 +23,12 @@ from labelgen.render import packaged
 DEBIAN_MODULES = Path("/usr/share/selinux/default")
 DEVEL_MAKEFILE = Path("/usr/share/selinux/devel/Makefile")
 POLICY_SOURCE = Path("/usr/src")
+
+# The same examples on every run, so that a change that breaks nothing turns nothing red. LABELGEN_HYPOTHESIS=explore
+# tries new ones, for people who hunt; `print_blob` says how to repeat what it finds.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("LABELGEN_HYPOTHESIS", "same"))
 
 # Further bases for the tests of the shipped roles: paths, separated as in PATH.
 EXTRA_BASES = "LABELGEN_TEST_BASES"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import os
 import random
 import re
 import shutil
@@ -154,7 +153,9 @@ def test_a_folder_without_modules_is_no_base(place: Place) -> None:
     place.build(base="modules").refused("modules: ", "no module")
 
 
-@pytest.mark.parametrize("content", [b"name: web\n", b"\x8c", b"\x8c\xff\x7c", b"\x7fELF", os.urandom(1000)])
+@pytest.mark.parametrize(
+    "content", [b"name: web\n", b"\x8c", b"\x8c\xff\x7c", b"\x7fELF", random.Random(1).randbytes(1000)]
+)
 def test_a_file_that_is_no_policy_is_no_base(place: Place, content: bytes) -> None:
     (place.folder / "policy.33").write_bytes(content)
     place.build(base="policy.33").refused("policy.33: ", "no binary policy")

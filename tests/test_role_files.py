@@ -447,7 +447,7 @@ PATHS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(["/srv/l?.*", "/srv/lxc?", "/srv/lxc*", "/srv/lxc|/etc/shadow", "/srv/lxc/a|/etc/shadow", "/srv/lxc(|/etc)"])
 @example(["/srv/lxc(/.*)?", "/sr./lxc/x", "/srv/\\w/x", "/srv\\b/lxc/x"])
 @given(PATHS)
@@ -459,7 +459,7 @@ def test_libselinux_labels_nothing_outside_the_two_folders_of_a_path(contexts: P
     assert [path for path in ELSEWHERE if labelled(path)] == [], contexts.read_text()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(["/srv/lxc/\\u0041"])
 @given(PATHS)
 def test_libselinux_can_read_every_path_that_is_accepted(contexts: Path, paths: list[str]) -> None:
@@ -575,7 +575,7 @@ def read_text(factory: pytest.TempPathFactory, text: str) -> role.RoleFile:
     return role.read(path)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.one_of(st.text(max_size=300), DOCUMENTS.map(lambda data: yaml.safe_dump(data, allow_unicode=True))))
 def test_any_document_is_a_role_or_an_error_with_a_place_in_it(
     tmp_path_factory: pytest.TempPathFactory, text: str
@@ -601,7 +601,7 @@ def port_lists(draw: st.DrawFn) -> list[tuple[int, int]]:
     return draw(st.permutations(chosen))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     port_lists(),
     st.lists(st.from_regex(r"[a-z]{1,8}_port_t", fullmatch=True), unique=True, max_size=3),
@@ -679,7 +679,7 @@ def test_the_schema_and_the_reader_refuse_the_same(
     assert not schema.is_valid(yaml.safe_load(WRONG[case]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(DOCUMENTS)
 def test_the_schema_is_never_stricter_than_the_reader(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]

@@ -180,7 +180,7 @@ def test_a_file_of_too_many_values_is_refused(place: Place) -> None:
     refused_cheaply(place, ":4:")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "ignore"))))
 def test_any_bytes_are_a_document_or_an_error_with_a_place(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -196,10 +196,13 @@ def test_any_bytes_are_a_document_or_an_error_with_a_place(
         assert document.path == path
 
 
-SCALARS = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\u2028\u2029\x85\ufeff"))
+# What YAML 1.1 (5.1, c-printable) lets stand in a file, less line breaks; its readers refuse the rest.
+SCALARS = st.text(
+    st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\u2028\u2029\ufeff\ufffe\uffff")
+)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(SCALARS, st.lists(SCALARS), min_size=1))
 def test_what_was_written_is_what_is_read_and_at_its_line(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, list[str]]
