@@ -10,6 +10,8 @@ import click
 from labelgen import printing
 from labelgen.commands import options
 from labelgen.packing import check
+from labelgen.packing.rebuild import Sources
+from labelgen.packing.report import Report
 from labelgen.render import packaged
 
 
@@ -48,8 +50,10 @@ def command(
     Signatures, digests, and every file against the manifest that the verified build left; with --rebuild also the bytes
     of a new build.
     """
-    again = check.Rebuild(roles or options.default_roles(), base, templates or packaged("templates"))
-    report = check.check(path, check.Options(key, build_folder), again if rebuild else None, printing.progress)
+    if base and not rebuild:
+        raise click.UsageError("--base is for --rebuild")
+    sources = Sources(roles or options.default_roles(), base, templates or packaged("templates")) if rebuild else None
+    report = check.check(path, check.Options(key, build_folder), sources, printing.progress)
     if as_json:
         printing.echo_json(report.to_json())
     else:
@@ -57,10 +61,15 @@ def command(
     return 0 if report.holds else 1
 
 
-def _print(report: check.Report) -> None:
+def _print(report: Report) -> None:
     for line in report.checked:
         click.echo(f"{click.style('good', fg='green')}   {line}")
-    for line in report.notes:
+    for line in [*report.notes, *_unsigned(report)]:
         click.echo(f"{click.style('note', fg='yellow')}   {line}")
     for line in report.wrong:
         click.echo(f"{click.style('WRONG', fg='red', bold=True)}  {line}")
+
+
+def _unsigned(report: Report) -> list[str]:
+    number = len(report.unsigned)
+    return [f"{number} package{'s are' if number > 1 else ' is'} not signed"] if number else []

@@ -182,14 +182,15 @@ def macros(top: Path) -> dict[str, str]:
 
 
 def _rpmbuild(made: Plan, top: Path) -> list[Path]:
-    rpmbuild = programs.find("rpmbuild")
     for name in ("BUILD", "BUILDROOT", "RPMS", "tmp", "db"):
         (top / name).mkdir()
     defines = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
     undefines = [word for name in ("vendor", "packager", "distribution") for word in ("--undefine", name)]
-    argv = [rpmbuild, "-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
+    arguments = ["-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
+    # HOME: the user's own .rpmmacros must not count.
+    environment = {"HOME": str(top), "SOURCE_DATE_EPOCH": str(made.epoch), "TZ": "UTC"}
     try:
-        programs.run("env", "-u", "RPM_CONFIGDIR", f"HOME={top}", f"SOURCE_DATE_EPOCH={made.epoch}", "TZ=UTC", *argv)
+        programs.run("rpmbuild", *arguments, environment=environment)
     except programs.ProgramFailed as error:
         said = [line for line in error.stderr.splitlines() if not line.startswith("+ ")]
         raise MachineError("\n".join(["rpmbuild failed:", *said[-12:]])) from error

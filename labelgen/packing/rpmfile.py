@@ -150,9 +150,9 @@ def _number(entry: Optional[Entry]) -> Optional[int]:
     return int.from_bytes(entry.data, "big") if entry and len(entry.data) == 4 else None
 
 
-def signed(file: RpmFile) -> bool:
-    """Whether the package carries a signature."""
-    return any(entry.tag in SIGNATURES for entry in _entries(file.signature))
+def signatures(file: RpmFile) -> int:
+    """How many signatures the package carries. Raises Damaged."""
+    return sum(entry.tag in SIGNATURES for entry in _entries(file.signature))
 
 
 def _expectations(file: RpmFile, archive_size: int) -> dict[int, Callable[[Entry], bool]]:
@@ -168,6 +168,31 @@ def _expectations(file: RpmFile, archive_size: int) -> dict[int, Callable[[Entry
         PAYLOAD_SIZE: lambda entry: _number(entry) == archive_size,
         RESERVED: lambda entry: not any(entry.data),
     }
+
+
+def _exact_numbers(data: bytes) -> bool:
+    """Whether numbers of OpenPGP are written as they must be, each with its exact length in bits (RFC 4880, 3.2)."""
+    while data:
+        bits = int.from_bytes(data[:2], "big")
+        number = data[2 : 2 + (bits + 7) // 8]
+        if int.from_bytes(number, "big").bit_length() != bits or len(data) < 2 + (bits + 7) // 8:
+            return False
+        data = data[2 + len(number) :]
+    return True
+
+
+def _exact_signature(packet: bytes) -> bool:
+    """Whether an OpenPGP signature has the form that GnuPG gives it, as far as the signature does not cover its own
+    bytes and rpm does not look (RFC 4880, 5.2.3): without the hash nothing but the id of the key, and exact numbers."""
+    starts = {0x88: 2, 0x89: 3, 0xC2: 3 if packet[1:2] >= b"\xc0" else 2}
+    if len(packet) < 16 or packet[0] not in starts:
+        return False
+    hashed = starts[packet[0]] + 4
+    unhashed = hashed + 2 + int.from_bytes(packet[hashed : hashed + 2], "big")
+    size = int.from_bytes(packet[unhashed : unhashed + 2], "big")
+    key_id = packet[unhashed + 2 : unhashed + 2 + size]
+    numbers = packet[unhashed + 2 + size + 2 :]
+    return (not key_id or (key_id[:2] == b"\x09\x10" and size == 10)) and bool(numbers) and _exact_numbers(numbers)
 
 
 NAMES = {
@@ -236,6 +261,8 @@ def problems(file: RpmFile, archive_size: int) -> Iterator[str]:
     for tag, holds in _expectations(file, archive_size).items():
         if tag in found and not holds(found[tag]):
             yield f"{NAMES[tag]} is not what the signature header says"
+    if not all(_exact_signature(found[tag].data) for tag in SIGNATURES & set(found)):
+        yield "the signature is not in the form of one"
 
 
 def archive(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -77,9 +77,12 @@ def _words(program: str, *arguments: programs.Argument) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def package_signature(file: Path, public_key: Optional[Path]) -> list[str]:
+def package_signature(file: Path, public_key: Optional[Path], signatures: int) -> list[str]:
     """What is wrong with the digests and signatures of a package, as rpm sees it: with one public key, or with those
-    that this host's rpm trusts. Raises InputError for a file that holds no public key."""
+    that this host's rpm trusts. rpm passes over a signature that it cannot read: all `signatures` must be named.
+
+    Raises InputError for a file that holds no public key.
+    """
     with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
         where = []
         if public_key:
@@ -94,7 +97,10 @@ def package_signature(file: Path, public_key: Optional[Path]) -> list[str]:
     lines = [line.strip() for line in said.splitlines()[1:]]
     if not lines:
         return [f"rpm cannot check it: {said.strip()}"]
-    return [_told(line, public_key) for line in lines if not line.endswith(": OK")]
+    wrong = [_told(line, public_key) for line in lines if not line.endswith(": OK")]
+    if not wrong and sum(" Signature, " in line for line in lines) < signatures:
+        wrong.append("rpm cannot read the signature")
+    return wrong
 
 
 def _told(line: str, public_key: Optional[Path]) -> str:
