@@ -192,7 +192,7 @@ def _rpmbuild(made: Plan, top: Path) -> list[Path]:
     try:
         programs.run("rpmbuild", *arguments, environment=environment)
     except programs.ProgramFailed as error:
-        said = [line for line in error.stderr.splitlines() if not line.startswith("+ ")]
+        said = [line.removeprefix("error: ") for line in error.stderr.splitlines() if not line.startswith("+ ")]
         raise MachineError("\n".join(["rpmbuild failed:", *said[-12:]])) from error
     return sorted((top / "RPMS").rglob("*.rpm"))
 

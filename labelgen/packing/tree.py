@@ -136,7 +136,7 @@ def _places(path: Path) -> tuple[Place, ...]:
 
 
 def _module(folder: Path, entry: Any, digests: Mapping[str, str]) -> Module:
-    name, version = entry.get("name"), entry.get("version")
+    name, version = (entry.get("name"), entry.get("version")) if isinstance(entry, dict) else (None, None)
     if not (isinstance(name, str) and _MODULE.match(name) and isinstance(version, int)):
         raise InputError(f"{folder / MANIFEST}: {name!r} is no module of labelgen's")
     names = {key: f"{name}/{name}.{key}" for key in ("te", "fc", "pp", "cil")}
@@ -150,8 +150,23 @@ def _module(folder: Path, entry: Any, digests: Mapping[str, str]) -> Module:
 
 
 def _summaries(folder: Path) -> dict[str, str]:
-    verdicts = read_json(folder / VERDICT)
-    return {str(item["role"]): str(item["summary"]) for item in verdicts["roles"]}
+    try:
+        return {str(item["role"]): str(item["summary"]) for item in read_json(folder / VERDICT)["roles"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / VERDICT}: this is no verdict on a build") from error
+
+
+def _modules(folder: Path, manifest: Any, digests: Mapping[str, str]) -> tuple[Module, ...]:
+    """The modules of a manifest, the shared one first. Raises InputError where the manifest is not labelgen's."""
+    base, entries = manifest.get("base"), manifest.get("modules")
+    known_base = isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("name", "sha256"))
+    if not known_base or not isinstance(manifest.get("parent"), str) or not isinstance(entries, list):
+        raise InputError(f"{folder / MANIFEST}: this is no manifest of a build")
+    found = sorted((_module(folder, entry, digests) for entry in entries), key=lambda module: module.name)
+    shared = [module for module in found if module.is_shared]
+    if len(shared) != 1:
+        raise InputError(f"{folder / MANIFEST}: this build has no {SHARED_MODULE}")
+    return (*shared, *(module for module in found if not module.is_shared))
 
 
 def read_tree(folder: Path) -> Tree:
@@ -161,8 +176,5 @@ def read_tree(folder: Path) -> Tree:
     changed = list(changes(folder, digests, (MANIFEST,)))
     if changed:
         raise InputError("\n".join(changed), "build again")
-    modules = [_module(folder, entry, digests) for entry in manifest["modules"]]
-    modules.sort(key=lambda module: (not module.is_shared, module.name))
-    if not modules or not modules[0].is_shared:
-        raise InputError(f"{folder / MANIFEST}: this build has no {SHARED_MODULE}")
-    return Tree(folder, manifest, output.digest(folder / MANIFEST), tuple(modules), _summaries(folder))
+    modules = _modules(folder, manifest, digests)
+    return Tree(folder, manifest, output.digest(folder / MANIFEST), modules, _summaries(folder))
