@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,23 +22,13 @@ from labelgen.derivation import REASONS
 from labelgen.facts import Facts
 from labelgen.ports import as_text
 from labelgen.reach import Answer
+from labelgen.terminal import echo_json
 from labelgen.verdict import RoleVerdict, Verdict
 
 if TYPE_CHECKING:
     from labelgen.witness.prove import Proof
 
 LABEL = 12
-
-
-def echo_json(data: Any) -> None:
-    """Print a result for programs."""
-    click.echo(json.dumps(data, indent=1, ensure_ascii=False))
-
-
-def progress(message: str) -> None:
-    """Tell a person at a terminal what takes time."""
-    if sys.stderr.isatty():
-        click.secho(f"... {message}", err=True, dim=True)
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:

@@ -22,12 +22,6 @@ from labelgen.policy import ACCESS_RULES, XPERM_RULES
 WIDTH = 100
 
 
-def packaged(name: str) -> Path:
-    """The folder `templates` or `roles` that came with labelgen: in its package, or at the top of a checkout."""
-    inside = Path(__file__).parent / name
-    return inside if inside.is_dir() else Path(__file__).parent.parent / name
-
-
 # -- the module language
 
 

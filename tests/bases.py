@@ -14,7 +14,8 @@ from labelgen.compiling import Compiled, compile_all
 from labelgen.modules import role_modules
 from labelgen.policy import Policy
 from labelgen.reach import Reach
-from labelgen.render import Renderer, packaged
+from labelgen.render import Renderer
+from labelgen.shipped import packaged
 from labelgen.verdict import Verdict, verdict
 
 # What a change to CIL text may be: the old text (which must be there) -> the new one.

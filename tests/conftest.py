@@ -18,7 +18,7 @@ import pytest
 from bases import BuiltRoles, OnBase
 
 from labelgen import base as bases
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 DEBIAN_MODULES = Path("/usr/share/selinux/default")
 DEVEL_MAKEFILE = Path("/usr/share/selinux/devel/Makefile")

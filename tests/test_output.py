@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from commandline import LABELGEN, NONET, Place, as_another_user, public_place, shared_cache, small_disk, tree
 
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 OTHER = NONET.replace("A role of the tests.", "Another summary.")
 

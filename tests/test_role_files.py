@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from labelgen import base, programs, role
 from labelgen.errors import RoleFileError
-from labelgen.render import packaged
 from labelgen.role import Ports
+from labelgen.shipped import packaged
 
 REFERENCE = Path(base.__file__).parent / "reference"
 

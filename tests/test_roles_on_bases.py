@@ -12,7 +12,7 @@ from judge import Audit2why, process
 from labelgen import base as bases
 from labelgen import build, programs
 from labelgen.network import UNIX_SOCKETS
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 def test_every_claim_of_the_shipped_roles_holds(on_base: OnBase) -> None:

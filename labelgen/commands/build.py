@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing
+from labelgen import build, printing, terminal
 from labelgen.commands import options
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @click.command("build")
@@ -41,11 +41,11 @@ def command(
     """
     inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
     try:
-        built = build.build(inputs, output, printing.progress)
+        built = build.build(inputs, output, terminal.progress)
     except build.ClaimsFail as failure:
         built = failure.built
     if as_json:
-        printing.echo_json(built.verdict.to_json())
+        terminal.echo_json(built.verdict.to_json())
     else:
         printing.verdict(built.verdict, built.notice)
         printing.closing(built, output)

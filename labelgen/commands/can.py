@@ -8,7 +8,7 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing
+from labelgen import build, printing, terminal
 from labelgen.commands import options
 from labelgen.errors import InputError
 from labelgen.network import PROTOCOLS
@@ -53,7 +53,7 @@ def command(role: str, action: str, what: str, build_folder: Path, roles: Option
     reach = build.load_reach(build_folder, role, roles or options.default_roles())
     result = _ask(reach, action, what)
     if as_json:
-        printing.echo_json(result.to_json())
+        terminal.echo_json(result.to_json())
     else:
         printing.answer(result)
     return 0 if result.yes else 1

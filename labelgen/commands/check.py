@@ -7,12 +7,12 @@ from typing import Optional
 
 import click
 
-from labelgen import printing
+from labelgen import terminal
 from labelgen.commands import options
 from labelgen.packing import check
 from labelgen.packing.rebuild import Sources
 from labelgen.packing.report import Report
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @click.command("check")
@@ -53,9 +53,9 @@ def command(
     if base and not rebuild:
         raise click.UsageError("--base is for --rebuild")
     sources = Sources(roles or options.default_roles(), base, templates or packaged("templates")) if rebuild else None
-    report = check.check(path, check.Options(key, build_folder), sources, printing.progress)
+    report = check.check(path, check.Options(key, build_folder), sources, terminal.progress)
     if as_json:
-        printing.echo_json(report.to_json())
+        terminal.echo_json(report.to_json())
     else:
         _print(report)
     return 0 if report.holds else 1

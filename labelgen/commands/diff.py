@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from labelgen import changes, printing
+from labelgen import changes, printing, terminal
 from labelgen.commands import options
 
 
@@ -21,7 +21,7 @@ def command(old: Path, new: Path, as_json: bool) -> int:
     """
     found = changes.compare(old, new)
     if as_json:
-        printing.echo_json(changes.to_json(found))
+        terminal.echo_json(changes.to_json(found))
     else:
         printing.changes(found)
     return 1 if found else 0

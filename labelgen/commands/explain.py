@@ -7,7 +7,7 @@ from typing import TextIO
 
 import click
 
-from labelgen import build, denials, printing
+from labelgen import build, denials, printing, terminal
 from labelgen.commands import options
 
 
@@ -27,7 +27,7 @@ def command(log: TextIO, build_folder: Path, as_json: bool) -> int:
     roles = {reach.domain: reach for reach in build.all_reach(build_folder).values()}
     found = list(denials.explain_all(log, roles))
     if as_json:
-        printing.echo_json([explanation.to_json(count) for explanation, count in found])
+        terminal.echo_json([explanation.to_json(count) for explanation, count in found])
     else:
         printing.explanations(found)
     return 1 if any(explanation.kind in ("parent", "stale") for explanation, _ in found) else 0

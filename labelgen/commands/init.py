@@ -9,7 +9,7 @@ import click
 from labelgen import role
 from labelgen.commands import options
 from labelgen.errors import InputError
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @click.command("init")

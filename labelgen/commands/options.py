@@ -7,7 +7,7 @@ from typing import Any, Callable, TypeVar
 
 import click
 
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

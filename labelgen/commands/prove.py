@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing, proving
+from labelgen import build, printing, proving, terminal
 from labelgen.commands import options
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 WITNESSES = ("quickest", "uml", "qemu", "both")
 
@@ -49,14 +49,14 @@ def command(
     """
     if (policy is None) != (not domains):
         raise click.UsageError("--policy and --domain go together")
-    share = proving.shares(printing.progress)
+    share = proving.shares(terminal.progress)
     if policy is not None:
         proof = proving.prove_domains(policy, domains, witness, denials, share)
     else:
         inputs = build.Inputs(roles or options.default_roles(), names, base, packaged("templates"))
-        proof = proving.prove_roles(inputs, build_folder, witness, denials, printing.progress, share)
+        proof = proving.prove_roles(inputs, build_folder, witness, denials, terminal.progress, share)
     if as_json:
-        printing.echo_json(proof.to_json())
+        terminal.echo_json(proof.to_json())
     else:
         printing.proof(proof)
     return 0 if proof.holds else 1

@@ -7,11 +7,11 @@ from typing import Optional
 
 import click
 
-from labelgen import printing
+from labelgen import terminal
 from labelgen.commands import options
 from labelgen.packing import pack, targets
 from labelgen.packing.sign import Key
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @click.command("rpm")
@@ -66,9 +66,9 @@ def command(
         build_folder, roles, target, version, release, policy_type, selinux_policy, bundle, pack.epoch()
     )
     key = Key(sign_with, passphrase_file) if sign_with else None
-    made = pack.pack(request, templates or packaged("templates"), key, output, printing.progress)
+    made = pack.pack(request, templates or packaged("templates"), key, output, terminal.progress)
     if as_json:
-        printing.echo_json({"output": str(output), "packages": list(made.files), "notes": list(made.notes)})
+        terminal.echo_json({"output": str(output), "packages": list(made.files), "notes": list(made.notes)})
         return 0
     for name in made.files:
         click.echo(output / name)

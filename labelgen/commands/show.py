@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing
+from labelgen import build, printing, terminal
 from labelgen.commands import options
 from labelgen.modules import SHARED_MODULE
 from labelgen.role import DEFAULT_PARENT
@@ -22,12 +22,12 @@ from labelgen.role import DEFAULT_PARENT
 def command(what: str, build_folder: Path, base: Optional[str], parent: str, as_json: bool) -> int:
     """Print what a built role may do on the network; or, for lxc_base, what became of each rule of the parent."""
     if what == SHARED_MODULE:
-        known, notice = build.describe_base(base, parent, printing.progress)
+        known, notice = build.describe_base(base, parent, terminal.progress)
         printing.show_base(known, notice, as_json)
         return 0
     shown = build.load_verdict(build_folder, what)
     if as_json:
-        printing.echo_json(shown)
+        terminal.echo_json(shown)
     else:
         printing.show_role(shown)
     return 0

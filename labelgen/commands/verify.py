@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from labelgen import build, changes, printing
+from labelgen import build, changes, printing, terminal
 from labelgen.commands import options
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @click.command("verify")
@@ -49,12 +49,12 @@ def command(
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
     inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
     if build_folder is not None:
-        standing = changes.standing(build_folder, inputs, printing.progress)
+        standing = changes.standing(build_folder, inputs, terminal.progress)
         printing.standing(standing, as_json)
         return 0 if standing.verdict.holds else 1
-    result, notice = build.verify(inputs, policy, printing.progress)
+    result, notice = build.verify(inputs, policy, terminal.progress)
     if as_json:
-        printing.echo_json(result.to_json())
+        terminal.echo_json(result.to_json())
     else:
         printing.verdict(result, notice)
     return 0 if result.holds else 1

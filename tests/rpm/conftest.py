@@ -15,7 +15,7 @@ from packs import PROVIDES, Pack, empty_package, quiet, request
 
 from labelgen import build
 from labelgen.packing import pack
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from labelgen.packing.rebuild import Sources
 from labelgen.packing.report import Report
 from labelgen.packing.rpmfile import Damaged
 from labelgen.packing.sign import Key
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 NONET = "lxc-nonet-selinux-1.0-1.noarch.rpm"
 SOURCES = Sources(packaged("roles"), None, packaged("templates"))

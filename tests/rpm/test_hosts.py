@@ -11,7 +11,7 @@ from host import Host, make_root
 from packs import Pack, empty_package, quiet
 
 from labelgen import build
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 SHIPPED = {"lxc_base", "lxc_dns", "lxc_ftp", "lxc_ftp_ports", "lxc_nonet", "lxc_web"}
 PACKAGES = ("lxc-base-selinux", "lxc-dns-selinux", "lxc-ftp-selinux", "lxc-nonet-selinux", "lxc-web-selinux")

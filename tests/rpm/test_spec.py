@@ -14,7 +14,7 @@ from packs import Pack, quiet, request
 from labelgen.packing import pack
 from labelgen.packing.spec import _paragraph, escaped
 from labelgen.packing.tree import folder_of
-from labelgen.render import packaged
+from labelgen.shipped import packaged
 
 # Each would end the description, begin a scriptlet, run a program, read a file or lose text, were it not escaped.
 HOSTILE = {
