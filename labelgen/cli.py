@@ -27,6 +27,7 @@ COMMANDS = {
     "check": "Check packages or a build back to the source.",
     "init": "Write a commented role file.",
     "schema": "Print the JSON Schema of role files, for editors.",
+    "completion": "Print the completion script of a shell.",
 }
 
 INTERRUPTED = 130
