@@ -50,7 +50,7 @@ def make_root(root: Path, modules: Sequence[Path]) -> None:
         _copy_program(root, found)
     _copy_program(root, next(path for path in PP if Path(path).exists()))
     (root / "etc/selinux/config").write_text(f"SELINUX=enforcing\nSELINUXTYPE={TYPE}\n")
-    (root / "etc/selinux/semanage.conf").write_text("module-store = direct\nexpand-check=0\n")
+    (root / "etc/selinux/semanage.conf").write_text("module-store = direct\nexpand-check=0\nbzip-blocksize=0\n")
     (root / f"etc/selinux/{TYPE}").mkdir()
     (root / f"var/lib/selinux/{TYPE}/active/modules").mkdir(parents=True)
     (root / "var/lib/rpm-state").mkdir(parents=True)

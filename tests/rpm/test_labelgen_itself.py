@@ -194,7 +194,10 @@ def shell(tmp_path: Path, name: str, *arguments: str) -> str:
 
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     (tmp_path / "script").write_text(completion("bash"))
-    ask = "source {0}/script; COMP_WORDS=(labelgen {1}); COMP_CWORD={2}; _labelgen_completion labelgen; echo ${{COMPREPLY[@]}}"
+    ask = (
+        "source {0}/script; COMP_WORDS=(labelgen {1}); COMP_CWORD={2};"
+        "_labelgen_completion labelgen; echo ${{COMPREPLY[@]}}"
+    )
     assert shell(tmp_path, "bash", "-c", ask.format(tmp_path, "ver", 1)).split() == ["verify"]
     assert shell(tmp_path, "bash", "-c", ask.format(tmp_path, "rpm --passp", 2)).split() == ["--passphrase-file"]
 
