@@ -298,6 +298,17 @@ def test_only_what_the_file_contexts_name_is_labelled_anew(host: Host, packages:
     assert relabelled(host) == WEB_FILES
 
 
+def test_a_pattern_without_a_folder_of_its_own_labels_what_it_matches(
+    host: Host, tmp_path: Path, pack_tree: Pack
+) -> None:
+    pretend_enabled(host)
+    te = role_te("web", "type lxc_web_content_t;\n")
+    contexts = "/srv/lxc/web[a-c]+y(/.*)?\tsystem_u:object_r:lxc_web_content_t:s0\n"
+    folder = pack_tree(make_tree(tmp_path / "tree", {"web": te}, contexts={"web": contexts}))
+    assert host.rpm("-i", *binaries(folder)).said == ""
+    assert relabelled(host) == {"/srv/lxc/webby", "/srv/lxc/webby/page"}
+
+
 def test_an_upgrade_with_the_same_file_contexts_labels_nothing(host: Host, packages: Path) -> None:
     pretend_enabled(host)
     assert host.rpm("-i", *binaries(packages)).said == ""
@@ -360,6 +371,7 @@ def test_without_file_triggers_a_role_is_removed_all_the_same(host: Host, tmp_pa
     assert triggers.stdout == ""
     assert host.rpm("-i", *binaries(folder)).said == ""
     assert host.stored() == {"lxc_base", "lxc_web", "lxc_dns"}
+    assert len(host.rpm("-U", *binaries(pack_tree(tree, target="el7", version="1.1"))).rebuilds) == 1
     assert host.rpm("-e", "lxc-web-selinux").said == ""
     assert host.stored() == {"lxc_base", "lxc_dns"}
     assert host.rpm("-e", "lxc-dns-selinux", "lxc-base-selinux").said == ""
