@@ -28,7 +28,11 @@ from labelgen.verdict import RoleVerdict, Verdict
 if TYPE_CHECKING:
     from labelgen.witness.prove import Proof
 
-LABEL = 12
+LABEL = 14
+NARROWEST = 40
+# Of more roles than these, those that hold are told in a line: a wall of text hides the one that does not.
+MOST_IN_FULL = 12
+MOST_NAMES = 12
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:
@@ -43,7 +47,7 @@ def table(rows: Iterable[Sequence[str]]) -> None:
 def _line(label: str, text: str, **style: Any) -> None:
     width = min(shutil.get_terminal_size((100, 25)).columns, 120)
     first = f"  {label:<{LABEL}} "
-    for number, part in enumerate(_wrap(text, width - len(first))):
+    for number, part in enumerate(_wrap(text, max(NARROWEST, width - len(first)))):
         lead = click.style(first, **style) if number == 0 else " " * len(first)
         click.echo(lead + part)
 
@@ -53,13 +57,20 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def verdict(result: Verdict, notice: str) -> None:
-    """Print the verdict on every role: claims, reach, neighbours, limits."""
+    """Print the verdict on every role: claims, reach, neighbours, limits; of many, in full only those that fail."""
     if notice:
         click.echo(notice)
-    for role in result.roles:
+    in_full = [role for role in result.roles if len(result.roles) <= MOST_IN_FULL or not role.holds]
+    for role in in_full:
         click.echo()
         _role(role)
-    click.echo()
+    if len(in_full) < len(result.roles):
+        _holding([role.role for role in result.roles if role.holds])
+    _concerning(
+        "Ports that come with a declared one, because they share its type:",
+        {role.role: [_neighbour(**vars(item)) for item in role.neighbours] for role in result.roles},
+        fg="yellow",
+    )
     _limits({role.role: role.limits for role in result.roles})
 
 
@@ -71,24 +82,47 @@ def _role(role: RoleVerdict) -> None:
     for finding in role.findings:
         _finding(finding)
     reach(role.reach.summary())
-    for neighbour in role.neighbours:
-        _line(
-            "neighbours",
-            f"{neighbour.action} {neighbour.protocol} {neighbour.ports} ({neighbour.type} is the type of "
-            "a declared port, and of these)",
-            fg="yellow",
-        )
+
+
+def _holding(names: Sequence[str]) -> None:
+    """Print which of many roles hold."""
+    click.echo()
+    state = click.style("every claim holds", fg="green")
+    click.echo(f"{click.style(f'{len(names)} roles', bold=True)}  {state}  (`labelgen show ROLE` says what one may do)")
+    _line("", ", ".join(names))
+
+
+def _neighbour(action: str, protocol: str, ports: str, type: str) -> str:
+    return f"{action} {protocol} {ports} ({type})"
 
 
 def _limits(limits: Mapping[str, Iterable[str]]) -> None:
-    """Print what SELinux does not check, each limit once with the roles it concerns."""
+    """Print what SELinux does not check."""
+    _concerning("What SELinux does not check, or this base leaves open:", limits)
+
+
+def _concerning(heading: str, texts: Mapping[str, Iterable[str]], **style: Any) -> None:
+    """Print what is true of roles, each text once with the roles it concerns."""
     concerned: dict[str, list[str]] = defaultdict(list)
-    for role, texts in limits.items():
-        for text in texts:
+    for role, said in texts.items():
+        for text in dict.fromkeys(said):
             concerned[text].append(role)
-    click.secho("What SELinux does not check, or this base leaves open:", bold=True)
+    if not concerned:
+        return
+    click.echo()
+    click.secho(heading, bold=True)
     for text, roles in concerned.items():
-        _line(", ".join(roles) if len(roles) < len(limits) or len(limits) == 1 else "every role", text)
+        names = ", ".join(roles)
+        every = 1 < len(roles) == len(texts)
+        in_label = every or len(names) <= LABEL
+        _line("every role" if every else names if in_label else f"{len(roles)} roles", text, **style)
+        if not in_label:
+            _line("", _some(roles))
+
+
+def _some(names: Sequence[str]) -> str:
+    left = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {left} more" if left > 0 else "")
 
 
 def reach(summary: dict[str, Any]) -> None:
@@ -144,7 +178,7 @@ def show_role(shown: dict[str, Any]) -> None:
     _line("", shown["summary"])
     reach(shown["reach"])
     for item in shown["neighbours"]:
-        _line("neighbours", f"{item['action']} {item['protocol']} {item['ports']} ({item['type']})", fg="yellow")
+        _line("neighbours", _neighbour(**item), fg="yellow")
     _limits({shown["role"]: shown["limits"]})
 
 
