@@ -12,23 +12,20 @@ from typing import Any, Callable, Optional
 from labelgen import __version__, facts, output, programs, role
 from labelgen import base as bases
 from labelgen.base import Base
+from labelgen.built import MANIFEST, REACH, VERDICT, open_tree
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
 from labelgen.errors import InputError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
 from labelgen.policy import Policy
-from labelgen.ports import PortTable, Segment
-from labelgen.reach import Reach
-from labelgen.render import Renderer
+from labelgen.ports import PortTable
+from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
 from labelgen.verdict import Verdict, verdict
 
 Progress = Callable[[str], None]
 
-MANIFEST = output.MARK
-VERDICT = "verdict.json"
-REACH = "reach.json"
 TOOLS = ("checkmodule", "semodule_package", "pp", "secilc", "checkpolicy")
 
 
@@ -185,8 +182,8 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         output.write_json(
             folder / VERDICT, {"labelgen": __version__, "base": _about(prepared.base), **result.to_json()}
         )
-        _write_reach(folder / REACH, result, verification.ports)
-        output.write_json(folder / MANIFEST, _manifest(inputs, prepared, compiled, folder))
+        _write_reach(folder / REACH, result, verification.ports, prepared.facts)
+        output.write_json(folder / MANIFEST, _manifest(prepared, renderer.used, compiled, folder))
     return Built(result, prepared.base, prepared.notice)
 
 
@@ -199,16 +196,21 @@ class ClaimsFail(Exception):
 
 
 def _about(base: Base) -> dict[str, Any]:
-    return {"name": base.name, "sha256": base.digest, "exact": base.exact}
+    return {"name": base_name(base.name), "sha256": base.digest, "exact": base.exact}
 
 
-def _write_reach(path: Path, result: Verdict, ports: PortTable) -> None:
-    path.write_text(
-        json.dumps({"ports": ports.segments, "domains": [r.reach.to_json() for r in result.roles]}), encoding="utf-8"
-    )
+def _write_reach(path: Path, result: Verdict, ports: PortTable, known: Facts) -> None:
+    kept = {
+        "sockets": sorted(name for name in known.classes if name.endswith("socket")),
+        "ports": ports.segments,
+        "domains": [r.reach.to_json() for r in result.roles],
+    }
+    path.write_text(json.dumps(kept), encoding="utf-8")
 
 
-def _manifest(inputs: Inputs, prepared: Prepared, compiled: Sequence[Compiled], folder: Path) -> dict[str, Any]:
+def _manifest(
+    prepared: Prepared, templates: Sequence[Path], compiled: Sequence[Compiled], folder: Path
+) -> dict[str, Any]:
     """Every input, tool version and digest of a build; nothing of when or where it was made."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -218,7 +220,7 @@ def _manifest(inputs: Inputs, prepared: Prepared, compiled: Sequence[Compiled], 
         "roles": {
             file.role.name: {"file": file.path.name, "sha256": output.digest(file.path)} for file in prepared.files
         },
-        "templates": {path.name: output.digest(path) for path in sorted(inputs.templates.glob("*.j2"))},
+        "templates": {path.name: output.digest(path) for path in templates},
         "modules": [{"name": module.name, "version": module.version} for module in compiled],
         "tools": tool_versions(),
         "files": {str(path.relative_to(folder)): output.digest(path) for path in files},
@@ -265,16 +267,6 @@ def verify_installed(inputs: Inputs, path: Path) -> Verdict:
     return verdict(Verification(policy, tuple(files)))
 
 
-def base_digest(build_folder: Path) -> str:
-    """The SHA-256 of the base that a tree was built for. Raises InputError."""
-    return str(_read(build_folder / MANIFEST)["base"]["sha256"])
-
-
-def role_names(build_folder: Path) -> tuple[str, ...]:
-    """The roles of a built tree. Raises InputError where there is none."""
-    return tuple(sorted(_read(build_folder / MANIFEST)["roles"]))
-
-
 def link_built(
     build_folder: Path, inputs: Inputs, roles: Sequence[Role], policy: Path, progress: Progress
 ) -> tuple[Base, str]:
@@ -283,13 +275,10 @@ def link_built(
     Returns the base, and a line that says which it is where the user did not. Raises InputError where there is no
     build, a module or the file of one of the `roles` was changed since, or they do not link.
     """
-    manifest = _read(build_folder / MANIFEST)
+    tree = open_tree(build_folder)
     for item in roles:
-        _check_unchanged(build_folder, item.name, inputs.roles)
-    linked = sorted(build_folder / name for name in manifest["files"] if name.endswith(".cil"))
-    for path in linked:
-        if not path.is_file() or output.digest(path) != manifest["files"][str(path.relative_to(build_folder))]:
-            raise InputError(f"{path}: this file was changed after the build", "build again")
+        tree.check_role(item.name, inputs.roles)
+    linked = tree.linked()
     base, _, notice = open_with_parent(inputs.base, roles[0].parent, progress)
     progress(f"linking onto the base {base.name}")
     _link(base, linked, policy)
@@ -298,7 +287,7 @@ def link_built(
 
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
     """Link the modules of a built tree, as they are, onto a base and check their roles there. Raises InputError."""
-    files = role.read_all(inputs.roles, inputs.names or role_names(build_folder))
+    files = role.read_all(inputs.roles, inputs.names or open_tree(build_folder).roles)
     with output.temporary() as scratch:
         policy = scratch / "policy"
         base, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
@@ -309,50 +298,3 @@ def describe_base(spec: Optional[str], parent: str, progress: Progress) -> tuple
     """What became of each rule of the parent on a base, and a line that says which base was taken."""
     base, known, notice = open_with_parent(spec, parent, progress)
     return known, notice or f"base: {base.name}"
-
-
-def load_reach(build_folder: Path, name: str, roles: Path) -> Reach:
-    """The Reach of one role of a built tree.
-
-    Raises InputError where there is none, or when the role file was changed since: the answer would be an old one.
-    """
-    _check_unchanged(build_folder, name, roles)
-    return all_reach(build_folder)[name]
-
-
-def all_reach(build_folder: Path) -> dict[str, Reach]:
-    """role -> its Reach, as a built tree keeps it. Raises InputError where there is no build or it was changed."""
-    manifest = _read(build_folder / MANIFEST)
-    for file in (REACH, VERDICT):
-        if output.digest(build_folder / file) != manifest["files"].get(file):
-            raise InputError(f"{build_folder / file}: this file was changed after the build", "build again")
-    data = _read(build_folder / REACH)
-    ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-    found = (Reach.from_json(item, ports) for item in data["domains"])
-    return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}
-
-
-def _check_unchanged(build_folder: Path, name: str, roles: Path) -> None:
-    manifest = _read(build_folder / MANIFEST)
-    if name not in manifest["roles"]:
-        raise InputError(f"the build in {build_folder} has no role '{name}'", f"it has {', '.join(manifest['roles'])}")
-    source = roles / manifest["roles"][name]["file"]
-    if source.is_file() and output.digest(source) != manifest["roles"][name]["sha256"]:
-        raise InputError(f"{source}: the role file was changed after the build", f"run `labelgen build {name}`")
-
-
-def load_verdict(build_folder: Path, name: str) -> Any:
-    """The verdict on one role of a built tree. Raises InputError where there is none."""
-    verdicts = {item["role"]: item for item in _read(build_folder / VERDICT)["roles"]}
-    if name not in verdicts:
-        raise InputError(f"the build in {build_folder} has no role '{name}'", f"it has {', '.join(verdicts)}")
-    return verdicts[name]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path.parent}: there is no build here", "make one with `labelgen build`") from error
-    except ValueError as error:
-        raise InputError(f"{path}: this is not what a build left; it was changed or is damaged") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from labelgen import build, role
 from labelgen import output as outputs
+from labelgen.built import open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
 from labelgen.network import PROTOCOLS
@@ -92,7 +93,7 @@ def of_reach(reach: Reach) -> Surface:
 
 def of_build(folder: Path) -> dict[str, Surface]:
     """role -> its surface in a built tree. Raises InputError where it is none."""
-    return {name: of_reach(reach) for name, reach in build.all_reach(folder).items()}
+    return {name: of_reach(reach) for name, reach in open_tree(folder).reach().items()}
 
 
 def of_policy(path: Path) -> dict[str, Surface]:
@@ -203,4 +204,4 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     states = {
         role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles
     }
-    return Standing(build.base_digest(folder) == verified.base.digest, states, found, verified.verdict)
+    return Standing(open_tree(folder).base_digest == verified.base.digest, states, found, verified.verdict)

@@ -13,7 +13,7 @@ from typing import Any
 from labelgen import base as bases
 from labelgen import output
 from labelgen.base import Base
-from labelgen.derivation import Derivation, Probe, SharedRule, derive
+from labelgen.derivation import Derivation, Probe, SharedRule, derive, resolve_parent
 from labelgen.errors import InputError
 from labelgen.network import CATCH_ALL_PORT_TYPES, EXTENDED_SOCKET_CLASSES, EXTENDED_SOCKETS
 from labelgen.policy import Policy
@@ -79,6 +79,7 @@ def _classes_in_use(policy: Policy) -> frozenset[str]:
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
     """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
     _require_mls(policy, base)
+    resolve_parent(policy, parent)
     for sid in ("port", "node"):
         if sid not in policy.initial_sids:
             raise InputError(

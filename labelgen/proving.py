@@ -8,6 +8,7 @@ from typing import Callable, Optional
 
 from labelgen import build, output, role
 from labelgen.build import Inputs
+from labelgen.built import open_tree
 from labelgen.derivation import resolve_parent
 from labelgen.errors import InputError
 from labelgen.policy import Policy
@@ -53,7 +54,7 @@ def prove_roles(
     inputs: Inputs, folder: Path, witness: str, denials: bool, progress: build.Progress, share: Share
 ) -> Proof:
     """Put the roles of a built tree, linked onto a base, to the kernel. Raises InputError, MachineError."""
-    files = role.read_all(inputs.roles, inputs.names or build.role_names(folder))
+    files = role.read_all(inputs.roles, inputs.names or open_tree(folder).roles)
     with output.temporary() as scratch:
         path = scratch / "policy"
         build.link_built(folder, inputs, [file.role for file in files], path, progress)

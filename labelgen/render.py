@@ -151,9 +151,22 @@ def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule
 # -- templates
 
 
-def _base_name(name: str) -> str:
-    """A base as a module may name it: not by the path of one machine."""
-    return Path(name).name
+def base_name(name: str) -> str:
+    """A base as a module or a manifest may name it: not by a path, which is of one machine."""
+    return Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
+
+
+class _Templates(jinja2.FileSystemLoader):
+    """The templates of a folder, and the names of those that were used."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.used: set[str] = set()
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        found = super().get_source(environment, template)
+        self.used.add(template)
+        return found
 
 
 class Renderer:
@@ -168,15 +181,16 @@ class Renderer:
         self.facts = facts
         self.templates = templates
         # Policy source is not HTML; what goes into it is validated names and one printable line (role.py).
+        self.loader = _Templates(templates)
         self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates),
+            loader=self.loader,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
             autoescape=False,
         )
-        self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=_base_name)
+        self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=base_name)
         self.environment.globals.update(
             base=base,
             derivation=facts.derivation,
@@ -199,6 +213,11 @@ class Renderer:
             raise InputError(f"{template}: {error.message}") from error
         except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"{template}: this template cannot be filled in: {error}") from error
+
+    @property
+    def used(self) -> list[Path]:
+        """The templates that were filled in so far, and those that they include."""
+        return [self.templates / name for name in sorted(self.loader.used)]
 
     def _is_attribute(self, name: str) -> bool:
         return name in (DOMAIN, NET_DOMAIN, FILE_TYPE) or name in self.facts.attributes

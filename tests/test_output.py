@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from commandline import LABELGEN, NONET, Place, as_another_user, public_place, shared_cache, small_disk, tree
 
+from labelgen import base
 from labelgen.shipped import packaged
 
+REFERENCE = Path(base.__file__).parent / "reference"
 OTHER = NONET.replace("A role of the tests.", "Another summary.")
 
 
@@ -66,6 +68,35 @@ def test_what_is_no_longer_built_is_gone(place: Place) -> None:
     place.build().held()
     assert not (place.output / "lxc_dns").exists()
     assert_whole(place.output)
+
+
+def test_the_same_inputs_give_the_same_build_wherever_they_lie(tmp_path: Path, tmp_path_factory: Any) -> None:
+    builds = []
+    for number, spec in enumerate(["{folder}/base", "base", "../other/base", "base/."]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (tmp_path / "other").mkdir(exist_ok=True)
+        place = Place(folder, shared_cache(tmp_path_factory))
+        place.role(NONET)
+        shutil.copytree(REFERENCE, folder / "base", ignore=shutil.ignore_patterns("*.md", "*.py", "__pycache__"))
+        if not (tmp_path / "other" / "base").exists():
+            shutil.copytree(folder / "base", tmp_path / "other" / "base")
+        place.build(base=spec.format(folder=folder)).held()
+        builds.append(tree(place.output))
+    assert all(build == builds[0] for build in builds)
+    assert str(tmp_path) not in str(builds[0])
+
+
+def test_the_manifest_lists_the_templates_that_made_the_build_and_no_other(place: Place) -> None:
+    templates = place.folder / "templates"
+    shutil.copytree(packaged("templates"), templates)
+    place.build("--templates", "templates").held()
+    before = tree(place.output)
+    assert "role.te.j2" in manifest(place.output)["templates"]
+    (templates / "lxc-policy.spec.j2").write_text("another way to pack")
+    (templates / "unused.te.j2").write_text("nobody includes this")
+    place.build("--templates", "templates").held()
+    assert tree(place.output) == before
 
 
 def test_an_empty_folder_is_taken(place: Place) -> None:
@@ -376,7 +407,7 @@ def test_kill_while_the_base_is_read_leaves_no_half_made_cache(place: Place, tmp
     place.cache = tmp_path / "cache"
     took = duration(place)
     for moment in moments(took / 5, took, 5):
-        shutil.rmtree(place.cache)
+        shutil.rmtree(place.cache, ignore_errors=True)
         interrupted_build(place, moment, signal.SIGKILL, tmp_path)
         for made in place.cache.glob("labelgen/[!.]*"):
             assert (made / "done").is_file()

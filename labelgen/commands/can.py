@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Optional
 
 import click
 
-from labelgen import build, printing, terminal
+from labelgen import printing, terminal
+from labelgen.built import BuiltTree, open_tree
 from labelgen.commands import options
 from labelgen.errors import InputError
 from labelgen.network import PROTOCOLS
@@ -27,10 +29,22 @@ def _protocol_and_port(what: str, action: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def _ask(reach: Reach, action: str, what: str) -> Answer:
+def _socket_class(tree: BuiltTree, what: str) -> str:
+    known = tree.socket_classes()
+    tclass = what if what.endswith("socket") else f"{what}_socket"
+    if tclass not in known:
+        names = [name[: -len("_socket")] or name for name in known]
+        near = difflib.get_close_matches(what, names, n=1)
+        raise InputError(
+            f"the base of this build knows no class {tclass}" + (f"; did you mean '{near[0]}'?" if near else ""),
+            "known are " + ", ".join(names),
+        )
+    return tclass
+
+
+def _ask(tree: BuiltTree, reach: Reach, action: str, what: str) -> Answer:
     if action == "create":
-        tclass = what if what.endswith("socket") else f"{what}_socket"
-        return reach.can_create(tclass)
+        return reach.can_create(_socket_class(tree, what))
     ask = {"bind": reach.can_bind, "connect": reach.can_connect, "send": reach.can_send}[action]
     return ask(*_protocol_and_port(what, action))
 
@@ -50,8 +64,9 @@ def command(role: str, action: str, what: str, build_folder: Path, roles: Option
     labelgen can dns send udp/123
     labelgen can nonet create netlink_route
     """
-    reach = build.load_reach(build_folder, role, roles or options.default_roles())
-    result = _ask(reach, action, what)
+    tree = open_tree(build_folder)
+    tree.check_role(role, roles or options.default_roles())
+    result = _ask(tree, tree.reach()[role], action, what)
     if as_json:
         terminal.echo_json(result.to_json())
     else:

@@ -7,7 +7,8 @@ from typing import TextIO
 
 import click
 
-from labelgen import build, denials, printing, terminal
+from labelgen import denials, printing, terminal
+from labelgen.built import open_tree
 from labelgen.commands import options
 
 
@@ -24,7 +25,7 @@ def command(log: TextIO, build_folder: Path, as_json: bool) -> int:
     \b
     ausearch -m avc -ts today | labelgen explain
     """
-    roles = {reach.domain: reach for reach in build.all_reach(build_folder).values()}
+    roles = {reach.domain: reach for reach in open_tree(build_folder).reach().values()}
     found = list(denials.explain_all(log, roles))
     if as_json:
         terminal.echo_json([explanation.to_json(count) for explanation, count in found])

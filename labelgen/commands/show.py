@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from labelgen import build, printing, terminal
+from labelgen.built import open_tree
 from labelgen.commands import options
 from labelgen.modules import SHARED_MODULE
 from labelgen.role import DEFAULT_PARENT
@@ -25,7 +26,7 @@ def command(what: str, build_folder: Path, base: Optional[str], parent: str, as_
         known, notice = build.describe_base(base, parent, terminal.progress)
         printing.show_base(known, notice, as_json)
         return 0
-    shown = build.load_verdict(build_folder, what)
+    shown = open_tree(build_folder).verdict(what)
     if as_json:
         terminal.echo_json(shown)
     else:

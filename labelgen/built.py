@@ -1,0 +1,131 @@
+"""A built tree, opened again: nothing in it is believed that is not what the build left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from labelgen import output
+from labelgen.errors import InputError
+from labelgen.ports import PortTable, Segment
+from labelgen.reach import Reach
+
+MANIFEST = output.MARK
+VERDICT = "verdict.json"
+REACH = "reach.json"
+
+_AGAIN = "build again"
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", _AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise _strange(path) from error
+
+
+def _strange(path: Path) -> InputError:
+    return InputError(f"{path}: this is not what a build of this version left; it was changed or is damaged", _AGAIN)
+
+
+def _is_manifest(data: Any) -> bool:
+    """Whether JSON has the shape of what `build` leaves, as far as it is used here."""
+    if not isinstance(data, dict) or not {"labelgen", "base", "roles", "files"} <= data.keys():
+        return False
+    base, roles, files = data["base"], data["roles"], data["files"]
+    return (
+        all(isinstance(part, dict) for part in (base, roles, files))
+        and isinstance(base.get("sha256"), str)
+        and all(isinstance(digest, str) for digest in files.values())
+        and all(
+            isinstance(item, dict) and isinstance(item.get("file"), str) and isinstance(item.get("sha256"), str)
+            for item in roles.values()
+        )
+    )
+
+
+@dataclass(frozen=True)
+class BuiltTree:
+    """A folder that `labelgen build` made, and its manifest."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def base_digest(self) -> str:
+        """The SHA-256 of the base that it was built for."""
+        return str(self.manifest["base"]["sha256"])
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The names of its roles."""
+        return tuple(sorted(self.manifest["roles"]))
+
+    def check_role(self, name: str, roles: Optional[Path] = None) -> None:
+        """Raise InputError where the tree has no such role, or its file in the folder `roles` was changed since."""
+        if name not in self.manifest["roles"]:
+            raise InputError(f"the build in {self.folder} has no role '{name}'", f"it has {', '.join(self.roles)}")
+        if roles is None:
+            return
+        source = roles / self.manifest["roles"][name]["file"]
+        if source.is_file() and output.digest(source) != self.manifest["roles"][name]["sha256"]:
+            raise InputError(f"{source}: the role file was changed after the build", f"run `labelgen build {name}`")
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files, which is as the build left it. Raises InputError where it is not."""
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(f"{self.folder}: this build is damaged: {name} is missing", _AGAIN)
+        if output.digest(path) != self.manifest["files"].get(name):
+            raise InputError(f"{path}: this file was changed after the build", _AGAIN)
+        return path
+
+    def linked(self) -> list[Path]:
+        """The CIL modules that were linked, each as the build left it. Raises InputError."""
+        return [self.file(name) for name in sorted(self.manifest["files"]) if name.endswith(".cil")]
+
+    def reach(self) -> dict[str, Reach]:
+        """role -> what it can do on the network. Raises InputError where what was kept of it was changed."""
+        path = self.file(REACH)
+        self.file(VERDICT)
+        data = _load(path)
+        try:
+            ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
+            found = [Reach.from_json(item, ports) for item in data["domains"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _strange(path) from error
+        return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}
+
+    def socket_classes(self) -> tuple[str, ...]:
+        """The classes of socket that the base knows. Raises InputError."""
+        path = self.file(REACH)
+        data = _load(path)
+        if not isinstance(data, dict) or not isinstance(data.get("sockets"), list):
+            raise _strange(path)
+        return tuple(map(str, data["sockets"]))
+
+    def verdict(self, name: str) -> Any:
+        """The verdict on one role, as JSON. Raises InputError where it has no such role or the verdict was changed."""
+        self.check_role(name)
+        path = self.file(VERDICT)
+        data = _load(path)
+        try:
+            return next(item for item in data["roles"] if item["role"] == name)
+        except (KeyError, TypeError, StopIteration) as error:
+            raise _strange(path) from error
+
+
+def open_tree(folder: Path) -> BuiltTree:
+    """Open what `labelgen build` left in a folder. Raises InputError where it left nothing or that is damaged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{folder}: there is no build here", "make one with `labelgen build`")
+    manifest = _load(path)
+    if not _is_manifest(manifest):
+        raise _strange(path)
+    return BuiltTree(folder, manifest)
