@@ -147,8 +147,11 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     except programs.ProgramFailed as error:
         if error.is_of_machine:
             raise
+        words = error.stderr
+        for path in cil:
+            words = words.replace(str(path), path.name)
         raise InputError(
-            f"the modules do not link onto the base {base.name}:\n{error.stderr}",
+            f"the modules do not link onto the base {base.name}:\n{words}",
             "the base is not the one they were made for, a template was changed, or the base contradicts itself",
         ) from error
 
@@ -169,8 +172,10 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         linked = scratch / "policy"
         link_onto(prepared.base, compiled, linked)
         progress("verifying the linked policy")
+        policy = Policy(linked)
+        _check_declared(policy, modules)
         verification = Verification(
-            Policy(linked),
+            policy,
             tuple(prepared.files),
             prepared.base.exact,
             base_ports=prepared.facts.ports,
@@ -185,6 +190,16 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         _write_reach(folder / REACH, result, verification.ports, prepared.facts)
         output.write_json(folder / MANIFEST, _manifest(prepared, renderer.used, compiled, folder))
     return Built(result, prepared.base, prepared.notice)
+
+
+def _check_declared(policy: Policy, modules: Sequence[RoleModule]) -> None:
+    """Raise InputError where a template left out a type that a role consists of."""
+    for module in modules:
+        for name in (module.role.type, *(own.name for own in module.ports), *(own.name for own in module.files)):
+            if name not in policy.types:
+                raise InputError(
+                    f"the module {module.role.module} declares no type {name}", "a template was changed: look there"
+                )
 
 
 class ClaimsFail(Exception):

@@ -60,7 +60,7 @@ def compile_module(folder: Path, name: str) -> Compiled:
         if error.is_of_machine or error.status != 1:
             raise
         raise InputError(
-            f"{te.name}: checkmodule refuses this module:\n{error.stderr}",
+            f"{te.name}: checkmodule refuses this module:\n{error.stderr.replace(f'{folder}/', '')}",
             "a template was changed, or the base is not what it says it is",
         ) from error
     contexts: list[programs.Argument] = ["-f", fc] if fc.stat().st_size else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -210,9 +211,21 @@ class Renderer:
                 f"{self.templates}: the template {error.name} is missing in this folder of templates"
             ) from error
         except jinja2.UndefinedError as error:
-            raise InputError(f"{template}: {error.message}") from error
-        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{template}: this template cannot be filled in: {error}") from error
+            raise InputError(f"{self._place(template, error)}: {error.message}") from error
+        except OSError as error:
+            raise InputError(f"{self.templates / template}: cannot be read: {error.strerror}") from error
+        except (
+            *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError),
+            *(TypeError, ValueError),
+        ) as error:
+            place = self._place(template, error)
+            raise InputError(f"{place}: this template cannot be filled in: {error}") from error
+
+    def _place(self, template: str, error: Exception) -> str:
+        """File and line of a template at which an error came up: jinja gives its frames their names and lines."""
+        files = {str(self.templates / name) for name in self.loader.used}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+        return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(self.templates / template)
 
     @property
     def used(self) -> list[Path]:

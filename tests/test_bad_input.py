@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from commandline import NONET, Place, as_another_user, public_place, shared_cache
+from commandline import NONET, Place, as_another_user, binds, public_place, shared_cache
 
 from labelgen import base, programs
 
@@ -374,13 +374,14 @@ def test_templates_that_are_missing_are_told(place: Place) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("{{ role.summary }}", "{{ role.sumary }}", "sumary"),
+        ("{{ role.summary }}", "{{ role.sumary }}", "role.te.j2:2: "),
         ("{{ role.summary }}", "{{ nobody }}", "nobody"),
         ("{{ role.summary }}", "{{ role.summary ", "role.te.j2"),
         ("{{ role.summary }}", "{% if %}", "role.te.j2:"),
         ("{{ role.summary }}", "{{ role.summary | nofilter }}", "nofilter"),
-        ("{{ role.summary }}", "{{ 1 / 0 }}", "role.te.j2"),
-        ("{{ role.summary }}", "{{ role.summary + 1 }}", "role.te.j2"),
+        ("{{ role.summary }}", "{{ 1 / 0 }}", "role.te.j2:2: "),
+        ("{{ role.summary }}", "{{ role.summary + 1 }}", "role.te.j2:2: "),
+        ("{{ role.summary }}", "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "role.te.j2:2: "),
         ("{{ role.summary }}", "{% include 'nobody.j2' %}", "nobody.j2"),
         ("typebounds", "typebonds", "checkmodule refuses"),
     ],
@@ -392,3 +393,28 @@ def test_a_template_that_is_wrong_is_told(place: Place, old: str, new: str, word
     assert old in text
     (templates / "role.te.j2").write_text(text.replace(old, new, 1))
     place.build("--templates", "templates").refused(words, lines=8)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["allow container_t self:process fork;", "typealias container_t alias lxc_web_t;", "attribute lxc_web_t;"],
+)
+def test_a_template_that_declares_no_type_is_told(place: Place, statement: str) -> None:
+    templates = place.folder / "templates"
+    shutil.copytree(Path(__file__).parent.parent / "templates", templates, ignore=shutil.ignore_patterns("*.py"))
+    needs = "require { type container_t; class process fork; }"
+    (templates / "role.te.j2").write_text(f"module {{{{ role.module }}}} 1.0;\n{needs}\n{statement}\n")
+    place.build("--templates", "templates").refused("lxc_web_t", "template")
+
+
+def test_what_a_tool_says_of_a_module_names_no_folder_that_is_gone(place: Place) -> None:
+    templates = place.folder / "templates"
+    shutil.copytree(Path(__file__).parent.parent / "templates", templates, ignore=shutil.ignore_patterns("*.py"))
+    for name, words in (("role.te.j2", "lxc_web.te:"), ("ports.cil.j2", "line 9 of lxc_web_ports.cil")):
+        text = (templates / name).read_text()
+        place.role(binds("30100"))
+        (templates / name).write_text(f"{text}(nonsense\n")
+        outcome = place.build("--templates", "templates")
+        outcome.refused(words, lines=10)
+        assert "unfinished" not in outcome.stderr
+        (templates / name).write_text(text)
