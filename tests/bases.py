@@ -44,6 +44,15 @@ class BuiltRoles:
         renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
         return cls(prepared, tuple(compile_all(build._write_sources(folder, renderer, modules))))
 
+    def again_on(self, replacements: Sequence[tuple[str, str]], extra: Path, folder: Path) -> BuiltRoles:
+        """The same roles built on this base with changes: replacements in its CIL, and more CIL."""
+        changed, modules = folder / "base", folder / "modules"
+        changed.mkdir()
+        modules.mkdir()
+        _edited(self.prepared.base.cil, replacements, changed / "base.cil")
+        (changed / "extra.cil").write_bytes(extra.read_bytes())
+        return BuiltRoles.build(str(changed), self.prepared.files[0].path.parent, modules)
+
     @property
     def cil(self) -> dict[str, Path]:
         """module -> its CIL, in the order of linking; the base is called `base`."""

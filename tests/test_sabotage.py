@@ -1,78 +1,159 @@
-"""Ways to be wrong, each in a file of tests/sabotage/: the verdict must fail, name the claim, and show the evidence.
-
-A file starts with what it does, the role it is about, exactly the claims that must fail for that role, and what a
-finding must say. `edit MODULE: OLD => NEW` changes what is linked; the CIL below is linked on top.
-"""
+"""Ways to be wrong and harmless changes, each a file of tests/sabotage/ and tests/harmless/ (see sabotages.py): the
+verdict must fail, name the claim, and show the evidence; or raise nothing."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from bases import BuiltRoles
+from sabotages import FILES, HARMLESS, MORE_ROLES, Change, failing, outcome
 
+from labelgen import base as bases
 from labelgen.claims import CLAIMS
-from labelgen.verdict import RoleVerdict
-
-HERE = Path(__file__).parent
-FILES = sorted((HERE / "sabotage").glob("*.cil"))
-HARMLESS = sorted((HERE / "harmless").glob("*.cil"))
-EDIT = re.compile(r"; edit (\w+): (.*?) =>(?: (.*))?$")
-FIELD = re.compile(r"; (role|claims|says): (.*)$")
+from labelgen.errors import InputError
+from labelgen.policy import Policy
 
 
-@dataclass(frozen=True)
-class Sabotage:
-    """One way to be wrong."""
-
-    path: Path
-    role: str
-    claims: tuple[str, ...]
-    says: str
-    edits: dict[str, list[tuple[str, str]]]
-
-    @classmethod
-    def read(cls, path: Path) -> Sabotage:
-        """Read the head of a file."""
-        fields: dict[str, str] = {"role": "", "claims": "", "says": ""}
-        edits: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for line in path.read_text().splitlines():
-            field, edit = FIELD.match(line), EDIT.match(line)
-            if field:
-                fields[field[1]] = field[2]
-            if edit:
-                edits[edit[1]].append((edit[2], edit[3] or ""))
-        return cls(path, fields["role"], tuple(fields["claims"].split()), fields["says"], dict(edits))
+@pytest.fixture(scope="session")
+def more_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
+    """Roles that declare what no shipped role does, built on the reference base."""
+    return BuiltRoles.build("reference", MORE_ROLES, tmp_path_factory.mktemp("more"))
 
 
-def _failing(role: RoleVerdict) -> set[str]:
-    return {claim for claim, holds in role.claims().items() if not holds}
+@pytest.fixture(scope="session")
+def untouched(
+    reference_roles: BuiltRoles, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[bytes, bytes]]:
+    """What linking the roles without a change leaves."""
+    return {
+        "shipped": outcome(reference_roles.link(tmp_path_factory.mktemp("untouched"))),
+        "more": outcome(more_roles.link(tmp_path_factory.mktemp("untouched"))),
+    }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_sabotage_is_caught_by_its_claim(path: Path, reference_roles: BuiltRoles, tmp_path: Path) -> None:
-    sabotage = Sabotage.read(path)
-    policy = reference_roles.link(tmp_path, [path], sabotage.edits)
-    verdicts = {role.role: role for role in reference_roles.verify(policy).roles}
-    role = verdicts[sabotage.role]
-    assert _failing(role) == set(sabotage.claims), [(f.claim, f.message) for f in role.findings]
-    findings = [f for f in role.findings if f.claim == sabotage.claims[0]]
-    assert any(sabotage.says in " ".join((f.message, *f.rules)) for f in findings), findings
-    assert all(re.search(rf"{sabotage.role}\.yaml:\d+", f.line) for f in findings)
+def _parameters() -> list[object]:
+    reasons = {path: Change.read(path).fields.get("open") for path in FILES}
+    return [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)] if reason else [],
+        )
+        for path, reason in reasons.items()
+    ]
+
+
+@pytest.mark.parametrize("path", _parameters())
+def test_sabotage_is_caught_by_its_claim(
+    path: Path,
+    reference_roles: BuiltRoles,
+    more_roles: BuiltRoles,
+    untouched: dict[str, tuple[bytes, bytes]],
+    tmp_path: Path,
+) -> None:
+    change = Change.read(path)
+    built, policy = change.on(more_roles if change.roles == "more" else reference_roles, tmp_path)
+    assert "built" in change.fields or outcome(policy) != untouched[change.roles], "this changes nothing"
+    assert change.uncaught(built, built.verify(policy)) == []
 
 
 def test_every_claim_has_its_sabotage() -> None:
-    assert {claim for path in FILES for claim in Sabotage.read(path).claims[:1]} == set(CLAIMS)
+    assert {Change.read(path).by for path in FILES} == set(CLAIMS)
 
 
 @pytest.mark.parametrize("path", HARMLESS, ids=lambda path: path.stem)
 def test_a_harmless_change_raises_no_finding(path: Path, reference_roles: BuiltRoles, tmp_path: Path) -> None:
-    policy = reference_roles.link(tmp_path, [path], Sabotage.read(path).edits)
-    assert [f for role in reference_roles.verify(policy).roles for f in role.findings] == []
+    built, policy = Change.read(path).on(reference_roles, tmp_path)
+    assert [f for role in built.verify(policy).roles for f in role.findings] == []
 
 
 def test_the_roles_hold_untouched(reference_roles: BuiltRoles, tmp_path: Path) -> None:
-    assert reference_roles.verify(reference_roles.link(tmp_path)).holds
+    verdict = reference_roles.verify(reference_roles.link(tmp_path))
+    assert [f for role in verdict.roles for f in role.findings] == []
+
+
+@pytest.mark.xfail(strict=True, reason="own types are known by a prefix, which another role's name may begin with")
+def test_more_roles_hold_untouched(more_roles: BuiltRoles, tmp_path: Path) -> None:
+    """Among them one whose name begins with another's."""
+    verdict = more_roles.verify(more_roles.link(tmp_path))
+    assert [f for role in verdict.roles for f in role.findings] == []
+
+
+# -- many at once
+
+# Every class of sockets but AF_UNIX's that the kernel knows, by its own list (security/selinux/include/classmap.h).
+SOCKETS = """tcp udp rawip netlink packet key netlink_route netlink_tcpdiag netlink_nflog netlink_xfrm netlink_selinux
+netlink_iscsi netlink_audit netlink_fib_lookup netlink_connector netlink_netfilter netlink_dnrt netlink_kobject_uevent
+netlink_generic netlink_scsitransport netlink_rdma netlink_crypto appletalk tun sctp icmp ax25 ipx netrom atmpvc x25
+rose decnet atmsvc rds irda pppox llc can tipc bluetooth iucv rxrpc isdn phonet ieee802154 caif alg nfc vsock kcm
+qipcrtr smc xdp mctp"""
+CLASSES = {"socket", *(f"{name}_socket" for name in SOCKETS.split())}
+
+
+def test_each_class_of_socket_is_told_by_name(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.cil"
+    rules.write_text("".join(f"(allow lxc_nonet_t self ({name} (create)))\n" for name in sorted(CLASSES)))
+    verdict = reference_roles.verify(reference_roles.link(tmp_path, [rules]))
+    nonet = next(role for role in verdict.roles if role.role == "nonet")
+    told = {match[1] for f in nonet.findings for match in [re.search(r"lxc_nonet_t:(\w+) create", f.message)] if match}
+    assert told == CLASSES
+    assert failing(nonet)[0] == "network"
+
+
+def test_every_permission_of_sockets_and_labelled_networking_is_told(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """One permission is enough: not only `create` is looked at."""
+    policy = Policy(reference_roles.link(tmp_path))
+    classes = CLASSES | {"netif", "node", "peer", "association", "packet", "infiniband_pkey", "infiniband_endport"}
+    wanted = {(tclass, perm) for tclass in classes for perm in policy.classes[tclass]}
+    wanted |= {("capability", f"net_{name}") for name in ("admin", "raw", "bind_service", "broadcast")}
+    rules = tmp_path / "rules.cil"
+    rules.write_text("".join(f"(allow lxc_nonet_t netif_t ({tclass} ({perm})))\n" for tclass, perm in sorted(wanted)))
+    verdict = reference_roles.verify(reference_roles.link(tmp_path, [rules]))
+    nonet = next(role for role in verdict.roles if role.role == "nonet")
+    told = {
+        (match[1], perm)
+        for f in nonet.findings
+        for match in [re.search(r"netif_t:(\w+) (.*)$", f.message)]
+        if match and f.claim == "network"
+        for perm in match[2].split()
+    }
+    assert told == wanted
+
+
+# -- bases
+
+
+def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """A set by subtraction has a name in a binary and no expression: it may well hold every type to come."""
+    hidden, binary = tmp_path / "hidden.cil", tmp_path / "binary"
+    hidden.write_text(
+        "(typeattribute sabotage_typeattr_1)(typeattributeset sabotage_typeattr_1 (not (shadow_t)))"
+        "(allow sabotage_typeattr_1 node_type (udp_socket (node_bind)))"
+    )
+    bases.link([reference_roles.prepared.base.cil, hidden], True, binary)
+    (tmp_path / "modules").mkdir()
+    roles = BuiltRoles.build(str(binary), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
+    nonet = next(role for role in roles.verify(roles.link(tmp_path)).roles if role.role == "nonet")
+    told = [f for f in nonet.findings if f.claim == "network"]
+    assert [f for f in told if "cannot be shown" in f.message and "sabotage_typeattr_1" in f.message], told
+
+
+def test_a_module_of_the_host_that_means_the_roles_is_not_passed_over(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """An administrator's module that names the roles' attribute lies beside labelgen's own in the store. A base cannot
+    hold it, and without it the verdict would be on another policy than the host's: it is named."""
+    host = tmp_path / "host"
+    host.mkdir()
+    for name in ("base", "lxc_base"):
+        (host / f"{name}.cil").write_bytes(reference_roles.cil[name].read_bytes())
+    (host / "local.cil").write_text(
+        "(typeattributeset cil_gen_require lxc_domain)(allow lxc_domain smtp_port_t (tcp_socket (name_connect)))"
+    )
+    (tmp_path / "modules").mkdir()
+    with pytest.raises(InputError, match=r"local\.cil"):
+        BuiltRoles.build(str(host), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
