@@ -24,6 +24,9 @@ SPEC = f"{SOURCE}.spec"
 TEMPLATE = f"{SOURCE}.spec.j2"
 RPMLINTRC = f"{SOURCE}.rpmlintrc"
 DATA_FOLDER = "/usr/share/lxc-selinux"
+# Packages with the programs that the scriptlets start: %posttrans and %verifyscript need them as long as ours are there.
+# policycoreutils brings libselinux-utils (selinuxenabled) with it.
+PROGRAMS = ("coreutils", "findutils", "grep", "policycoreutils", "sed")
 WIDTH = 79
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -259,6 +262,7 @@ def render(plan: Plan, made: Sequence[Package], templates: Path) -> str:
         "sources": plan.sources,
         "packages": made,
         "modules": [packed for package in made for packed in package.modules],
+        "programs": PROGRAMS,
         "target": plan.target,
         "folder": plan.folder,
         "data_folder": DATA_FOLDER,

@@ -37,7 +37,7 @@ def _copy_program(root: Path, program: str) -> None:
             shutil.copy(Path(path).resolve(), to)
 
 
-def make_root(root: Path, modules: Sequence[Path]) -> None:
+def make_root(root: Path, modules: Sequence[Path], stores: str = "/var/lib/selinux") -> None:
     """A root with SELinux set up: the modules in its policy store, linked; the kernel's SELinux is off."""
     for folder in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "dev", "tmp", "etc/selinux", "srv/lxc"):
         (root / folder).mkdir(parents=True)
@@ -50,9 +50,11 @@ def make_root(root: Path, modules: Sequence[Path]) -> None:
         _copy_program(root, found)
     _copy_program(root, next(path for path in PP if Path(path).exists()))
     (root / "etc/selinux/config").write_text(f"SELINUX=enforcing\nSELINUXTYPE={TYPE}\n")
-    (root / "etc/selinux/semanage.conf").write_text("module-store = direct\nexpand-check=0\nbzip-blocksize=0\n")
+    (root / "etc/selinux/semanage.conf").write_text(
+        f"module-store = direct\nstore-root = {stores}\nexpand-check=0\nbzip-blocksize=0\n"
+    )
     (root / f"etc/selinux/{TYPE}").mkdir()
-    (root / f"var/lib/selinux/{TYPE}/active/modules").mkdir(parents=True)
+    (root / f"{stores.lstrip('/')}/{TYPE}/active/modules").mkdir(parents=True)
     (root / "var/lib/rpm-state").mkdir(parents=True)
     host = Host(root)
     host.install_modules(modules, 100)
@@ -143,6 +145,7 @@ class Host:
             self.root / "var/lib/rpm-state",
             self.root / "usr/share",
             *self.root.glob("var/lib/selinux/*/active/modules/200/*"),
+            *self.root.glob("etc/selinux/*/active/modules/200/*"),
         ]
         return [
             str(path)
