@@ -61,7 +61,8 @@ class Base:
     """A base that is ready to be linked onto.
 
     name: as a person knows it; digest: SHA-256 over what it is made of; exact: made of modules; cil: its CIL;
-    policy: it alone, linked; folder: its place in the cache.
+    policy: it alone, linked; folder: its place in the cache; selinux_policy: version and release of the package that
+    brought it, where that is known.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Base:
     cil: Path
     policy: Path
     folder: Path
+    selinux_policy: Optional[str] = None
 
 
 IN_THE_CACHE = "this is the cache; make room, or set XDG_CACHE_HOME to a folder elsewhere"
@@ -146,6 +148,15 @@ def _host() -> Source:
     raise InputError(f"the policy of this host ({selinux_type}) cannot be read", "run labelgen as root")
 
 
+def _policy_package() -> Optional[str]:
+    """Version and release of this host's package selinux-policy; None where rpm knows of none."""
+    try:
+        said = programs.run("rpm", "-q", "--qf", "%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}", "selinux-policy").stdout
+    except (programs.ProgramMissing, programs.ProgramFailed):
+        return None
+    return said.decode("utf-8", "replace").strip() or None
+
+
 def _folder(path: Path) -> Source:
     if (path / "active" / "modules").is_dir():
         return _store(path, str(path))
@@ -211,7 +222,14 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
     with cached(f"base-{digest[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
         about = json.loads((folder / "base.json").read_text(encoding="utf-8"))
         return Base(
-            source.name, digest, source.exact, about["mls"], folder / "base.cil", folder / "base.policy", folder
+            source.name,
+            digest,
+            source.exact,
+            about["mls"],
+            folder / "base.cil",
+            folder / "base.policy",
+            folder,
+            _policy_package() if source.name == HOST else None,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -31,12 +31,13 @@ TOOLS = ("checkmodule", "semodule_package", "pp", "secilc", "checkpolicy")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a build is made of."""
+    """What a build is made of; base_is: digest and name of a base that was elsewhere before, and keeps its name."""
 
     roles: Path
     names: tuple[str, ...]
     base: Optional[str]
     templates: Path
+    base_is: Optional[tuple[str, str]] = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def prepare(inputs: Inputs, progress: Progress) -> Prepared:
         if "parent" not in files[0].document.data:
             raise
         raise RoleFileError([files[0].problem("parent", message=error.message)]) from error
+    if inputs.base_is and inputs.base_is[0] == base.digest:
+        base = replace(base, name=inputs.base_is[1])
     return Prepared(files, base, known, notice)
 
 
@@ -230,7 +233,7 @@ def _manifest(
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "labelgen": __version__,
-        "base": _about(prepared.base),
+        "base": {**_about(prepared.base), "selinux_policy": prepared.base.selinux_policy},
         "parent": prepared.facts.derivation.parent,
         "roles": {
             file.role.name: {"file": file.path.name, "sha256": output.digest(file.path)} for file in prepared.files

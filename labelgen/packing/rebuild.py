@@ -60,7 +60,8 @@ def build_again(was: Any, sources: Sources, place: Path, report: Report, progres
     """
     from labelgen import build  # noqa: PLC0415 - heavy, and only needed here
 
-    inputs = build.Inputs(sources.roles, tuple(was["roles"]), _base(was, sources), sources.templates)
+    base_is = (was["base"]["sha256"], was["base"]["name"])
+    inputs = build.Inputs(sources.roles, tuple(was["roles"]), _base(was, sources), sources.templates, base_is)
     try:
         build.build(inputs, place, progress)
     except build.ClaimsFail:

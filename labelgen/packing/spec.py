@@ -24,7 +24,7 @@ SPEC = f"{SOURCE}.spec"
 TEMPLATE = f"{SOURCE}.spec.j2"
 RPMLINTRC = f"{SOURCE}.rpmlintrc"
 DATA_FOLDER = "/usr/share/lxc-selinux"
-# Packages with the programs that the scriptlets start: %posttrans and %verifyscript need them as long as ours are there.
+# Packages with the programs that the scriptlets start; %posttrans and %verifyscript need them later too.
 # policycoreutils brings libselinux-utils (selinuxenabled) with it.
 PROGRAMS = ("coreutils", "findutils", "grep", "policycoreutils", "sed")
 WIDTH = 79
