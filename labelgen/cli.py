@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
-from contextlib import suppress
 from typing import Any, Optional, cast
 
 import click
@@ -76,11 +73,6 @@ def _tell(error: LabelgenError) -> None:
         click.echo(prefix + line, err=True)
 
 
-def _stop(number: int, _: object) -> None:
-    """End as a signal asks, through every clean-up."""
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Run the command line; every error that is a person's to mend is told without a traceback."""
     try:
@@ -98,9 +90,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except MemoryError:
+        _tell(MachineError("the memory of this machine does not suffice"))
+        sys.exit(MachineError.exit_status)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _tell(MachineError(f"{place}{error.strerror or error}"))
@@ -108,19 +100,7 @@ def main() -> None:
 
 
 def run() -> None:
-    """What the command `labelgen` starts: `main`, and then an end at once.
+    """The command, for scripts that were installed when it stood here."""
+    from labelgen.__main__ import run as begin  # noqa: PLC0415 - it sets the signals of the process
 
-    A hundred thousand rules need not be freed one by one, and Ctrl-C meanwhile would be told as a failure.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
-    except SystemExit as end:
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
-    except KeyboardInterrupt:
-        os._exit(INTERRUPTED)
+    begin()

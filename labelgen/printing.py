@@ -167,7 +167,9 @@ def closing(built: Built, output: Path) -> None:
     """Print what was put where, or why nothing was."""
     click.echo()
     if built.verdict.holds:
-        click.echo(f"{output}/: {len(built.verdict.roles)} roles and the shared module, for the base {built.base.name}")
+        number = len(built.verdict.roles)
+        roles = "1 role" if number == 1 else f"{number} roles"
+        click.echo(f"{output}/: {roles} and the shared module, for the base {built.base.name}")
     else:
         click.echo(f"nothing was put in {output}/: a claim does not hold", err=True)
 

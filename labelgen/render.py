@@ -15,7 +15,7 @@ import jinja2
 from labelgen import __version__
 from labelgen.base import Base
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
-from labelgen.errors import InputError
+from labelgen.errors import UNPRINTABLE, InputError, printable
 from labelgen.facts import Facts
 from labelgen.modules import SHARED_MODULE, OwnPortType, RoleModule
 from labelgen.policy import ACCESS_RULES, XPERM_RULES
@@ -153,8 +153,9 @@ def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule
 
 
 def base_name(name: str) -> str:
-    """A base as a module or a manifest may name it: not by a path, which is of one machine."""
-    return Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
+    """A base as a module or a manifest may name it: on one line, and not by a path, which is of one machine."""
+    last = Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
+    return printable(last).replace("\n", UNPRINTABLE)
 
 
 class _Templates(jinja2.FileSystemLoader):

@@ -446,14 +446,21 @@ def _clashes(files: Sequence[RoleFile]) -> list[Problem]:
     return problems
 
 
+def _unprintable_names(paths: Sequence[Path]) -> list[Problem]:
+    """The name of a role file stands in the comments of its module, where a line break would end the comment."""
+    message = "the name of this file holds signs that cannot be printed; rename it"
+    return [Problem(path, 0, 0, message) for path in paths if not path.name.isprintable()]
+
+
 def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
     """Read the role files of a folder, in the order of their names; only those `names`d, where any are.
 
     Raises RoleFileError with the problems of all files at once, InputError for a folder without roles or a name that
     no file has.
     """
-    files, problems = [], []
-    for path in _role_paths(folder):
+    paths = _role_paths(folder)
+    files, problems = [], _unprintable_names(paths)
+    for path in paths:
         try:
             files.append(read(path))
         except RoleFileError as error:

@@ -69,6 +69,22 @@ def test_what_editors_leave_beside_role_files_does_no_harm(place: Place) -> None
     place.build().held()
 
 
+@pytest.mark.parametrize("name", ["a\nallow lxc_web_t self:tcp_socket create;\n#", "a\x1b[2J", "a\udcff", "a\u2028b"])
+def test_the_name_of_a_role_file_cannot_reach_a_policy(place: Place, name: str) -> None:
+    (place.roles / "web.yaml").rename(place.roles / f"{name}.yaml")
+    place.build().refused("roles/a", "rename", lines=6)
+
+
+@pytest.mark.parametrize("name", ["a\n(nonsense", "a\udcff", "a b ' $(id) {{ x }} {% raw %}"])
+def test_the_name_of_a_base_cannot_reach_a_policy(place: Place, name: str) -> None:
+    as_modules(place.folder / name)
+    place.build(base=place.folder / name).held()
+    lines = (place.output / "lxc_web" / "lxc_web.te").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("# Base: a")]
+    assert line.isprintable()
+    assert not any(line.startswith("(nonsense") for line in lines)
+
+
 def test_an_unreadable_role_directory_or_file_is_refused() -> None:
     prefix = as_another_user()
     with public_place() as place:
