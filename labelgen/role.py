@@ -37,7 +37,7 @@ LONGEST_TYPE_NAME = 128
 RESERVED_NAMES = {"base": "lxc_base is the shared module"}
 
 NUMBER = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
-RANGE = re.compile(r"([0-9]+)\s*-\s*([0-9]+)\Z", re.ASCII)
+RANGE = re.compile(r"([0-9]+) *- *([0-9]+)\Z", re.ASCII)
 MOST_PORTS = 65535
 LONGEST_NUMBER = 9
 
@@ -73,12 +73,12 @@ def _short(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = "an empty value" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _port(value: Any) -> Port:
-    text = str(value).strip() if isinstance(value, (str, int)) else ""
+    text = str(value) if isinstance(value, (str, int)) else ""
     if NUMBER.match(text):
         return Ports(_number(text), _number(text))
     span = RANGE.match(text)
@@ -113,13 +113,33 @@ PortField = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 65535},
-                {"type": "string", "pattern": r"^([0-9]{1,5}|[0-9]{1,5}\s*-\s*[0-9]{1,5}|[A-Za-z][A-Za-z0-9_.]*_t)$"},
+                {"type": "string", "pattern": r"^([0-9]{1,9}|[0-9]{1,9} *- *[0-9]{1,9}|[A-Za-z][A-Za-z0-9_.]*_t)$"},
             ],
             "description": 'a number, a range such as "8000-8010", or a port type such as http_port_t',
         }
     ),
 ]
 PortList = Annotated[list[PortField], Field(min_length=1)]
+
+
+# Both of YAML's own words for a truth; an editor that knows YAML 1.2 takes yes, no, on and off for text.
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_TRUTH_WORDS = {spelt: truth for word, truth in _TRUTHS.items() for spelt in (word, word.title(), word.upper())}
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in _TRUTH_WORDS:
+        return _TRUTH_WORDS[value]
+    raise _wrong(f"{_shown(value)} is neither true nor false")
+
+
+Truth = Annotated[
+    bool,
+    BeforeValidator(_truth),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": f"^({'|'.join(_TRUTH_WORDS)})$"}]}),
+]
 
 
 class _Strict(BaseModel):
@@ -149,8 +169,8 @@ class Network(_Strict):
 
     bind: Bind = Bind()
     connect: Connect = Connect()
-    icmp: bool = False
-    raw: bool = False
+    icmp: Truth = False
+    raw: Truth = False
     netlink: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]] = []
 
     def bound(self, protocol: str) -> list[Port]:
@@ -335,8 +355,6 @@ def _unknown_key(where: Sequence[Union[str, int]]) -> str:
 _MESSAGES = {
     "missing": "the key '{key}' is missing",
     "literal_error": "{input} is not allowed here; write {expected}",
-    "bool_parsing": "{input} is neither true nor false",
-    "bool_type": "{input} is neither true nor false",
     "list_type": "a list is needed here, as in {example}",
     "model_type": "a mapping is needed here",
     "model_attributes_type": "a mapping is needed here",
@@ -387,10 +405,24 @@ def read(path: Path) -> RoleFile:
         file = RoleFile(Role.model_validate(document.data), document)
     except ValidationError as error:
         raise RoleFileError([_problem(document, item) for item in _errors(error, document.data)]) from error
-    problems = [*_overlaps(file), *_same_paths([file])]
+    problems = [*_unquoted(file), *_overlaps(file), *_same_paths([file])]
     if problems:
         raise RoleFileError(problems)
     return file
+
+
+_TEXTS = (("name",), ("summary",), ("parent",), ("network", "netlink"))
+
+
+def _unquoted(file: RoleFile) -> Iterator[Problem]:
+    """Words that are text here and something else to every editor and program that reads YAML: one file must mean one
+    thing everywhere."""
+    for where, kind in file.document.not_text.items():
+        if where in _TEXTS or where[:-1] in _TEXTS:
+            value: Any = file.document.data
+            for part in where:
+                value = value[part]
+            yield file.problem(*where, message=f'without quotes this is {kind} and no text; write "{value}"')
 
 
 def _overlaps(file: RoleFile) -> Iterator[Problem]:
@@ -482,6 +514,6 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a role file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "labelgen role file",
         **Role.model_json_schema(),
+        "title": "labelgen role file",
     }

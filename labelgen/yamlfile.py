@@ -1,11 +1,13 @@
 """YAML with positions and limits: every value knows its line and column, and no file can exhaust the machine.
 
 Scalars stay the text that was written. YAML 1.1 would read `080` as text, `010` as eight, `1:30` as ninety and `no`
-as false; a port or a name must mean what it says.
+as false; a port or a name must mean what it says. What YAML 1.2 takes for something else than text is noted, since
+editors read a file so when they check it against the schema.
 """
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,17 +22,30 @@ MOST_BYTES = 256 * 1024
 MOST_NODES = 20_000
 MOST_DEPTH = 20
 
+# The core schema of YAML 1.2 (10.3.2), less null: what a word without quotes is.
+NOT_TEXT = {
+    "true or false": re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"),
+    "a number": re.compile(
+        r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
+    ),
+}
+
 PathInFile = tuple[Union[str, int], ...]
 
 
 @dataclass
 class Document:
-    """A parsed file: plain data, and where each part of it stands (line and column, from 1)."""
+    """A parsed file: plain data, and where each part of it stands (line and column, from 1).
+
+    not_text: the scalars that YAML 1.2 takes for something else than text, and for what.
+    """
 
     path: Path
     data: Any
     places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
     key_places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
+    not_text: dict[PathInFile, str] = field(default_factory=dict)
 
     def problem(self, where: PathInFile, message: str, at_key: bool = False) -> Problem:
         """A problem at the nearest part of `where` that the file has; at its key where `at_key`."""
@@ -76,12 +91,16 @@ class _Reader:
             raise self.fail(mark, f"the tag {event.tag!r} is not allowed in a role file")
         self.document.places[where] = (mark.line + 1, mark.column + 1)
         if isinstance(event, yaml.ScalarEvent):
-            return self.scalar(event)
+            return self.scalar(event, where)
         return self.sequence(where) if isinstance(event, yaml.SequenceStartEvent) else self.mapping(where)
 
-    @staticmethod
-    def scalar(event: Any) -> Optional[str]:
-        return None if event.implicit[0] and event.value in ("", "~", "null", "Null", "NULL") else str(event.value)
+    def scalar(self, event: Any, where: PathInFile) -> Optional[str]:
+        is_plain, text = event.implicit[0], str(event.value)
+        if is_plain and text in ("", "~", "null", "Null", "NULL"):
+            return None
+        kinds = (kind for kind, pattern in NOT_TEXT.items() if is_plain and pattern.match(text))
+        self.document.not_text.update((where, kind) for kind in kinds)
+        return text
 
     def sequence(self, where: PathInFile) -> list[Any]:
         items: list[Any] = []

@@ -9,7 +9,7 @@ import string
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
 import jsonschema
 import pytest
@@ -468,8 +468,9 @@ def test_libselinux_can_read_every_path_that_is_accepted(contexts: Path, paths: 
     )
     # What semodule and restorecon need of a host's file_contexts.
     compiled = subprocess.run(
-        # Renamed into place, so never /dev/null: as root that would replace the device itself.
-        [programs.find("sefcontext_compile"), "-o", contexts.with_suffix(".bin"), contexts],
+        # Renamed into place, so never /dev/null: as root that would replace the device itself. And never
+        # file_contexts.bin: libselinux would read that in the place of the next file_contexts.
+        [programs.find("sefcontext_compile"), "-o", contexts.with_name("compiled"), contexts],
         capture_output=True,
         text=True,
         check=False,
@@ -629,6 +630,37 @@ def test_every_valid_list_of_ports_is_read_as_it_was_written(
 # -- the schema
 
 
+class Editor(yaml.SafeLoader):
+    """YAML as editors read it before they look at the schema: the core schema of YAML 1.2 (10.3.2)."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+
+
+for kind, words in {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}.items():
+    Editor.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(rf"({words})\Z"), None)
+Editor.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def as_an_editor_reads(text: str) -> Any:
+    return yaml.load(text, Loader=Editor)
+
+
+def test_an_editor_reads_yaml_1_2() -> None:
+    assert as_an_editor_reads("[true, no, 0x10, 010, 1e3, ~, 1:30, 2024-01-01, web]") == [
+        *(True, "no", 16, 10, 1000.0, None, "1:30", "2024-01-01", "web")
+    ]
+
+
 @pytest.fixture
 def schema(place: Place) -> jsonschema.Draft202012Validator:
     outcome = place.call("schema")
@@ -640,7 +672,7 @@ def schema(place: Place) -> jsonschema.Draft202012Validator:
 
 @pytest.mark.parametrize("name", ["web", "dns", "ftp", "nonet"])
 def test_the_schema_takes_the_shipped_roles(schema: jsonschema.Draft202012Validator, name: str) -> None:
-    schema.validate(yaml.safe_load((packaged("roles") / f"{name}.yaml").read_text()))
+    schema.validate(as_an_editor_reads((packaged("roles") / f"{name}.yaml").read_text()))
 
 
 WRONG = {
@@ -676,7 +708,7 @@ def test_the_schema_and_the_reader_refuse_the_same(
 ) -> None:
     with pytest.raises(RoleFileError):
         read_text(tmp_path_factory, WRONG[case])
-    assert not schema.is_valid(yaml.safe_load(WRONG[case]))
+    assert not schema.is_valid(as_an_editor_reads(WRONG[case]))
 
 
 @settings(max_examples=150)
@@ -689,8 +721,104 @@ def test_the_schema_is_never_stricter_than_the_reader(
         read_text(tmp_path_factory, text)
     except RoleFileError:
         return
-    # What the schema sees is the file as an editor parses it, which knows numbers and truths.
-    assert jsonschema.Draft202012Validator(role.json_schema()).is_valid(yaml.safe_load(text)), text
+    assert jsonschema.Draft202012Validator(role.json_schema()).is_valid(as_an_editor_reads(text)), text
+
+
+NOT_QUOTED = [
+    "true",
+    "True",
+    "FALSE",
+    "yes",
+    "No",
+    "on",
+    "off",
+    "y",
+    "1",
+    "0",
+    "80",
+    "0080",
+    "010",
+    "0x50",
+    "0o17",
+    "+80",
+]
+NOT_QUOTED += [
+    "1e3",
+    "80.0",
+    ".5",
+    "-.inf",
+    ".NaN",
+    "1_000",
+    "1:30",
+    "2024-01-01",
+    "null",
+    "~",
+    "=",
+    "none",
+    "any",
+    "web",
+]
+
+
+@pytest.mark.parametrize(
+    "word", [*NOT_QUOTED, *(f"'{word}'" for word in NOT_QUOTED), "' 80 '", "'1 - 80'", "'80\u00a0'"]
+)
+def test_the_schema_takes_every_word_that_the_reader_takes(
+    schema: jsonschema.Draft202012Validator, tmp_path_factory: pytest.TempPathFactory, word: str
+) -> None:
+    written = [
+        named(word),
+        summarised(word),
+        f"{NONET}parent: {word}\n",
+        f"name: web\nsummary: x\nnetwork: {word}\n",
+        binds(word),
+        with_network(f"  icmp: {word}"),
+        with_network(f"  icmp: true\n  raw: {word}"),
+        with_network(f"  netlink: [{word}]"),
+        with_network(f"  icmp: true\n  connect: {{udp: {word}}}"),
+        with_file(word),
+        with_file("/srv/lxc/x", word),
+    ]
+    for text in written:
+        try:
+            read_text(tmp_path_factory, text)
+        except RoleFileError:
+            continue
+        assert schema.is_valid(as_an_editor_reads(text)), text
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "words"),
+    [
+        (named("true"), "1:7", 'true or false and no text; write "true"'),
+        (summarised("404"), "2:10", 'a number and no text; write "404"'),
+        (summarised(".inf"), "2:10", 'write ".inf"'),
+        (f"{NONET}parent: false\n", "4:9", 'write "false"'),
+        (with_network("  netlink: [generic, false]"), "4:22", 'write "false"'),
+    ],
+)
+def test_a_text_that_everybody_else_takes_for_something_else_needs_quotes(
+    place: Place, content: str, where: str, words: str
+) -> None:
+    place.role(content)
+    place.build().refused(f"roles/web.yaml:{where}: ", words)
+
+
+@pytest.mark.parametrize("name", ['"true"', "'false'"])
+def test_a_text_in_quotes_is_a_text(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    assert read_text(tmp_path_factory, named(name)).role.name == name[1:-1]
+    assert read_text(tmp_path_factory, summarised('"404"')).role.summary == "404"
+
+
+@pytest.mark.parametrize(
+    ("word", "truth"), [("true", True), ("yes", True), ("ON", True), ("False", False), ("off", False)]
+)
+def test_truths_are_written_as_people_write_them(
+    tmp_path_factory: pytest.TempPathFactory, word: str, truth: bool
+) -> None:
+    network = read_text(tmp_path_factory, with_network(f"  bind: {{tcp: [80]}}\n  icmp: {word}")).role.declared_network
+    assert network is not None
+    assert network.icmp is truth
 
 
 # -- the file that init writes
