@@ -9,7 +9,7 @@ import string
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Union
+from typing import Any, Union
 
 import jsonschema
 import pytest
@@ -633,7 +633,7 @@ def test_every_valid_list_of_ports_is_read_as_it_was_written(
 class Editor(yaml.SafeLoader):
     """YAML as editors read it before they look at the schema: the core schema of YAML 1.2 (10.3.2)."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
