@@ -6,6 +6,7 @@ Sets of types are bitsets (Python integers, one bit a type): the union of a thou
 from __future__ import annotations
 
 import gc
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,10 +98,17 @@ def setools_module() -> Any:
     try:
         import setools  # noqa: PLC0415 - heavy: only commands that read a policy pay for it
     except ImportError as error:
-        raise MachineError("this Python cannot import setools", SETOOLS_HINT) from error
+        raise MachineError("this Python cannot import setools", _setools_cure()) from error
     if not hasattr(setools, "SELinuxPolicy"):
-        raise MachineError("the module setools found here is not the SELinux policy library", SETOOLS_HINT)
+        raise MachineError("the module setools found here is not the SELinux policy library", _setools_cure())
     return setools
+
+
+def _setools_cure() -> str:
+    """What brings setools; in a virtual environment also what lets the distribution's packages in."""
+    if sys.prefix == sys.base_prefix:
+        return SETOOLS_HINT
+    return f"{SETOOLS_HINT}, and /usr/bin/python3 -m venv --system-site-packages for an environment that sees it"
 
 
 @contextmanager

@@ -43,11 +43,12 @@ def paragraphs(text: str) -> Iterator[str]:
             yield ".PP\n" + roff(" ".join(lines))
 
 
-def option(parameter: click.Parameter, context: click.Context) -> str:
-    """One option, with what it takes and what it is without being given."""
-    record = parameter.get_help_record(context)
-    assert record is not None, f"{parameter.name} is hidden"
-    return f".TP\n\\fB{roff(record[0])}\\fR\n{roff(record[1])}"
+def options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The options that help shows, each with what it takes and what it is without being given."""
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        if record:
+            yield f".TP\n\\fB{roff(record[0])}\\fR\n{roff(record[1])}"
 
 
 def heading(title: str, summary: str, date: str) -> list[str]:
@@ -60,16 +61,19 @@ def heading(title: str, summary: str, date: str) -> list[str]:
     ]
 
 
-def command_page(name: str, command: click.Command, date: str) -> str:
-    """The page of one command."""
-    title = f"labelgen {name}"
+def command_pages(title: str, summary: str, command: click.Command, date: str) -> Iterator[tuple[str, str]]:
+    """File name and page of a command, and of those below it if it is a group."""
     context = click.Context(command, info_name=title)
-    lines = [*heading(title, COMMANDS[name], date), ".SH SYNOPSIS"]
+    lines = [*heading(title, summary, date), ".SH SYNOPSIS"]
     usage = " ".join(command.collect_usage_pieces(context))
     lines += [f"\\fB{roff(title)}\\fR {roff(usage)}", ".SH DESCRIPTION", *paragraphs(command.help or "")]
-    lines += [".SH OPTIONS"]
-    lines += [option(found, context) for found in command.get_params(context) if isinstance(found, click.Option)]
-    return "\n".join([*lines, ".SH EXIT STATUS", roff(STATUS), ".SH SEE ALSO", "\\fBlabelgen\\fR(1)"]) + "\n"
+    lines += [".SH OPTIONS", *options(command, context)]
+    also = ["\\fBlabelgen\\fR(1)"]
+    for name, below in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
+        also.append(f"\\fB{roff(title.replace(' ', '-'))}\\-{roff(name)}\\fR(1)")
+        yield from command_pages(f"{title} {name}", below.get_short_help_str(200), below, date)
+    lines += [".SH EXIT STATUS", roff(STATUS), ".SH SEE ALSO", ", ".join(also)]
+    yield f"{title.replace(' ', '-')}.1", "\n".join(lines) + "\n"
 
 
 def main_page(date: str) -> str:
@@ -92,10 +96,10 @@ def pages() -> dict[str, str]:
     date = time.strftime("%Y-%m-%d", time.gmtime(int(epoch))) if epoch else ""
     context = click.Context(root, info_name="labelgen")
     found = {"labelgen.1": main_page(date)}
-    for name in COMMANDS:
+    for name, summary in COMMANDS.items():
         command = root.get_command(context, name)
         assert command is not None
-        found[f"labelgen-{name}.1"] = command_page(name, command, date)
+        found.update(command_pages(f"labelgen {name}", summary, command, date))
     return found
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,24 @@ def wheel(dist: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, cache: Path) -> Path:
-    """`labelgen`, installed from the wheel into an environment of its own."""
-    environment = wheel.parent.parent / "environment"
-    run(sys.executable, "-m", "venv", "--system-site-packages", environment, cwd=wheel.parent, cache=cache)
-    pip = (environment / "bin" / "python", "-m", "pip", "install", "--quiet")
-    run(*pip, wheel, cwd=wheel.parent, cache=cache)
-    return environment / "bin" / "labelgen"
+def environment(wheel: Path, cache: Path) -> Path:
+    """A virtual environment that sees nothing of the machine, with the wheel installed by pip."""
+    folder = wheel.parent.parent / "environment"
+    run(sys.executable, "-m", "venv", folder, cwd=wheel.parent, cache=cache)
+    run(folder / "bin/python", "-m", "pip", "install", "--quiet", wheel, cwd=wheel.parent, cache=cache)
+    return folder
+
+
+@pytest.fixture
+def installed(environment: Path) -> Iterator[Path]:
+    """`labelgen` in that environment, which now sees the distribution's packages: setools is one."""
+    settings = environment / "pyvenv.cfg"
+    before = settings.read_text()
+    after = before.replace("include-system-site-packages = false", "include-system-site-packages = true")
+    assert after != before
+    settings.write_text(after)
+    yield environment / "bin/labelgen"
+    settings.write_text(before)
 
 
 def in_package(folder: str, *patterns: str) -> set[str]:
@@ -116,6 +128,17 @@ def test_packaging_leaves_no_folder_named_build_in_the_checkout(source: Path, di
     # labelgen puts its result into ./build and refuses a folder there that it did not make.
     assert dist.exists()
     assert not (source / "build").exists()
+
+
+def test_without_setools_the_command_that_brings_it_is_told(environment: Path, tmp_path: Path) -> None:
+    command = [str(environment / "bin/labelgen"), "build", "--base", "reference"]
+    plain = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error: this Python cannot import setools" in done.stderr
+    for cure in ("apt-get install python3-setools", "dnf install python3-setools", "venv --system-site-packages"):
+        assert cure in done.stderr
+    assert not (tmp_path / "build").exists()
 
 
 def test_an_installed_labelgen_builds_the_roles_that_came_with_it_as_the_checkout_does(

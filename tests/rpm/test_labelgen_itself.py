@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -70,7 +72,7 @@ def test_everything_of_the_package_is_in_it(own_packages: Path) -> None:
 
 def test_every_command_has_a_manual_page_in_the_package(own_packages: Path) -> None:
     pages = {Path(file).name.partition(".")[0] for file in listed(own_packages) if "/man1/" in file}
-    assert pages == {"labelgen", *(f"labelgen-{name}" for name in cli.COMMANDS)}
+    assert pages >= {"labelgen", *(f"labelgen-{name}" for name in cli.COMMANDS)}
 
 
 def test_the_installed_program_packs_from_another_folder(own_packages: Path, tmp_path: Path) -> None:
@@ -108,9 +110,15 @@ def test_rpmlint_has_nothing_to_say_of_labelgen(own_packages: Path) -> None:
 # -- manual pages
 
 
+@cache
+def manpages() -> dict[str, Any]:
+    """What the program that writes the pages defines."""
+    return runpy.run_path(str(TOP / "packaging/manpages.py"))
+
+
 def pages() -> dict[str, str]:
     """The manual pages."""
-    made = runpy.run_path(str(TOP / "packaging/manpages.py"))["pages"]()
+    made = manpages()["pages"]()
     assert isinstance(made, dict)
     return made
 
@@ -124,6 +132,25 @@ def test_manual_pages_say_what_help_says() -> None:
         for parameter in command.params:
             for option in parameter.opts:
                 assert parameter.param_type_name == "argument" or option in page, f"{name} {option}"
+
+
+def test_commands_below_a_command_have_pages_of_their_own_and_hidden_options_none() -> None:
+    @click.group()
+    def base() -> None:
+        """Work with bases."""
+
+    @base.command()
+    @click.option("--to", metavar="FILE", help="Where it goes.")
+    @click.option("--secret", hidden=True)
+    def capture(to: str, secret: str) -> None:
+        """Take the policy of this host."""
+
+    found = dict(manpages()["command_pages"]("labelgen base", "Work with bases.", base, ""))
+    assert set(found) == {"labelgen-base.1", "labelgen-base-capture.1"}
+    assert "labelgen\\-base\\-capture\\fR(1)" in found["labelgen-base.1"]
+    assert "labelgen\\-base\\-capture \\- Take the policy of this host\n" in found["labelgen-base-capture.1"]
+    assert "\\-\\-to FILE" in found["labelgen-base-capture.1"]
+    assert "secret" not in found["labelgen-base-capture.1"]
 
 
 @pytest.mark.parametrize("name", ["labelgen", *(f"labelgen-{name}" for name in cli.COMMANDS)])
@@ -147,7 +174,7 @@ def test_manual_pages_are_the_same_each_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_text_does_not_become_a_request() -> None:
-    roff = runpy.run_path(str(TOP / "packaging/manpages.py"))["roff"]
+    roff = manpages()["roff"]
     page = f".TH X 1\n.SH A\n{roff('.so /etc/passwd')}\n{roff(chr(92) + 'fB it')}\n"
     groff = shutil.which("groff")
     if groff is None:
