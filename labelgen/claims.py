@@ -21,19 +21,20 @@ from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
-    EXTENDED_SOCKET_CLASSES,
-    EXTENDED_SOCKETS,
     ICMP,
-    KERNEL_SOCKET_CLASSES,
+    INFINIBAND,
     LABELLED_NETWORKING,
+    LEADING,
     PROTOCOLS,
     RAW,
     READ_ROUTES,
     ROUTES,
     SERVE,
     SOCKET_USE,
+    UNDOING,
     Protocol,
     netlink_class,
+    unknown_permissions,
 )
 from labelgen.policy import Policy, members
 from labelgen.ports import PortTable, Segment
@@ -64,7 +65,6 @@ LEFT_TO_THE_BASE = {
     "sem": ("read", "unix_write", "write"),
     "msgq": ("read", "unix_read", "unix_write", "write"),
 }
-LEADING = frozenset({"transition", "dyntransition"})
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,24 @@ class Subject:
         return self.grants.worst()
 
     @cached_property
+    def xperms(self) -> dict[tuple[str, str, int], set[int]]:
+        """(class, kind, number of the target type) -> the commands that its own rules leave."""
+        return Xperms(self.policy, self.domain).filters
+
+    @cached_property
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 
     @property
     def network(self) -> Optional[Network]:
         return self.role.declared_network
+
+    @cached_property
+    def own_port_types(self) -> frozenset[str]:
+        """The names that its own port types may have. Another role's may begin with this one's, and be the same name
+        as one of several would have here: that one is the other role's."""
+        others = {other.role.port_type() for other in self.verification.subjects if other.role.name != self.role.name}
+        return frozenset(map(self.role.port_type, ("", *self.verification.catch_all))) - others
 
     def line(self, *where: Union[str, int]) -> str:
         return self.file.line(*where) if self.file else ""
@@ -221,9 +233,21 @@ class Verification:
     @cached_property
     def private_types(self) -> dict[str, int]:
         """role -> the bitset of its private file types and own port types."""
-        return {subject.role.name: self._bits(subject.role.file_types.values()) for subject in self.subjects}
+        return {subject.role.name: self.bits_of(subject.role.file_types.values()) for subject in self.subjects}
 
-    def _bits(self, names: Iterable[str]) -> int:
+    @cached_property
+    def range_transitions(self) -> list[tuple[str, str, str, str]]:
+        """Those range_transitions by which roles or their parents make something."""
+        bits = self.role_domains | self.bits_of(parent for parent, _ in self.parents.values())
+        return [rule for rule in self.policy.range_transitions if self.policy.bits[rule[0]] & bits]
+
+    @cached_property
+    def unknown(self) -> dict[str, frozenset[str]]:
+        """class -> the permissions about the network that the policy does not know and a kernel asks for."""
+        return unknown_permissions(self.policy.classes, self.policy.network.extended)
+
+    def bits_of(self, names: Iterable[str]) -> int:
+        """The bitset of those of the types that the policy has."""
         bits = 0
         for name in names:
             bits |= self.policy.bits.get(name, 0)
@@ -326,7 +350,7 @@ def _retagged(subject: Subject) -> Iterator[Finding]:
     for protocol in PROTOCOLS if base else ():
         assert base is not None
         for segment in (*subject.reach.bindable(protocol), *subject.reach.connectable(protocol)):
-            if segment.type.startswith(f"{subject.role.module}_"):
+            if segment.type in subject.own_port_types:
                 continue
             for before in base.within(protocol, segment.low, segment.high):
                 if before.type != segment.type:
@@ -386,7 +410,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
         for number, port in enumerate(network.reached(name)):
             for segment in _segments(subject, name, port):
                 yield ("network", "connect", name, number), list(subject.reach.connect_needs(name, segment.low))
-        yield ("network",), list(_use_needs(subject, PROTOCOLS[name].tclass))
+        yield ("network",), list(_use_needs(subject, subject.reach.asked(name)))
     if network.binds_privileged:
         yield ("network", "bind"), list(_capability_needs(subject, "net_bind_service"))
     if network.connect.udp:
@@ -417,7 +441,7 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
     """What binding every port of a segment takes; its type counts inside the ephemeral range too, which may be
     narrowed."""
     yield from subject.reach.bind_needs(protocol, segment.low)
-    tclass = PROTOCOLS[protocol].tclass
+    tclass = subject.reach.asked(protocol)
     parent = subject.verification.parent_grants[subject.parent].always.get((tclass, "node_bind"), 0)
     for node in subject.policy.node_types:
         if parent & subject.policy.bits[node]:
@@ -535,9 +559,7 @@ def _counterpart(subject: Subject, number: int) -> int:
     name = subject.policy.type_names[number]
     if name == subject.domain:
         return subject.policy.bits[subject.parent]
-    is_own = name in subject.role.file_types.values() or (
-        name.startswith(f"{subject.role.module}_") and name in subject.verification.port_types
-    )
+    is_own = name in subject.role.file_types.values() or name in subject.own_port_types
     return subject.policy.bits[subject.policy.bounds.get(name, name) if is_own else name]
 
 
@@ -554,22 +576,30 @@ def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
 
 
 def _beyond_xperms(subject: Subject) -> Iterator[Finding]:
-    """Where the parent's ioctl commands are filtered, the role's must be filtered as tightly."""
-    own = Xperms(subject.policy, subject.domain).filters
+    """Where the parent's ioctl commands are filtered, the role's must be filtered as tightly; on its own files as the
+    parent's are on the parent's."""
     for (tclass, kind, number), numbers in sorted(subject.verification.parent_xperms[subject.parent].filters.items()):
-        bit = 1 << number
-        target = subject.bit if bit == subject.policy.bits[subject.parent] else bit
-        if not subject.worst.get((tclass, kind), 0) & target:
-            continue
-        name = subject.policy.names(target)[0]
-        mine = own.get((tclass, kind, subject.policy.types[name]))
-        if mine is None or mine - numbers:
-            yield subject.finding(
-                "contained",
-                f"{subject.domain} is not limited to the {kind} commands that "
-                f"{subject.parent} is limited to on {name}:{tclass}",
-                where=("parent",),
-            )
+        for name in _seen_as(subject, number):
+            if not subject.worst.get((tclass, kind), 0) & subject.policy.bits[name]:
+                continue
+            mine = subject.xperms.get((tclass, kind, subject.policy.types[name]))
+            if mine is None or mine - numbers:
+                yield subject.finding(
+                    "contained",
+                    f"{subject.domain} is not limited to the {kind} commands that "
+                    f"{subject.parent} is limited to on {name}:{tclass}",
+                    where=("parent",),
+                )
+
+
+def _seen_as(subject: Subject, number: int) -> list[str]:
+    """The types that are to the role what a type is to the parent: for the parent the role, for the parent's files the
+    role's own too."""
+    name = subject.policy.type_names[number]
+    if name == subject.parent:
+        return [subject.domain]
+    own = (*subject.role.file_types.values(), *subject.own_port_types)
+    return [name, *sorted(n for n in own if subject.policy.bounds.get(n) == name)]
 
 
 # -- complete
@@ -584,13 +614,33 @@ def complete(subject: Subject) -> Iterator[Finding]:
         for key, bits in sorted(grants.items()):
             have = subject.grants.always.get(key, 0) | subject.grants.sometimes.get(guard, {}).get(key, 0)
             yield from _missing(subject, key, bits, have, guard.condition)
+    yield from _narrower_xperms(subject)
+
+
+def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
+    """Where the role's ioctl commands are filtered, the parent's are as tightly."""
+    theirs = subject.verification.parent_xperms[subject.parent].filters
+    for (tclass, kind, number), mine in sorted(subject.xperms.items()):
+        name = subject.policy.type_names[number]
+        seen = subject.parent if name == subject.domain else name
+        seen = subject.policy.bounds.get(name, name) if name in subject.role.file_types.values() else seen
+        bit = subject.policy.bits[seen]
+        if not subject.verification.parent_grants[subject.parent].worst().get((tclass, kind), 0) & bit:
+            continue
+        numbers = theirs.get((tclass, kind, subject.policy.types[seen]))
+        if numbers is None or numbers - mine:
+            yield subject.finding(
+                "complete",
+                f"{subject.domain} is limited to fewer {kind} commands than {subject.parent} on {name}:{tclass}",
+                where=("parent",),
+            )
 
 
 def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condition) -> Iterator[Finding]:
     parent_bit = subject.policy.bits[subject.parent]
     bits &= ~subject.policy.network.part(*key, bits)
     wanted = bits & ~parent_bit & ~_apart(subject) & ~subject.bit | (subject.bit if bits & parent_bit else 0)
-    if key[0] == "process" and key[1] in LEADING:
+    if key[1] in LEADING.get(key[0], ()):
         wanted &= subject.bit
     lacking = 0
     for number in members(wanted & ~have):
@@ -627,13 +677,27 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
     yield from _labels_elsewhere(subject)
-    for source, target, tclass, levels in subject.policy.range_transitions:
-        if subject.policy.bits[source] & subject.bit and tclass == "process":
-            yield subject.finding(
-                "separate",
-                f"{subject.domain} changes its categories to {levels} when it runs {target}",
-                (f"range_transition {source} {target}:{tclass} {levels};",),
-            )
+    yield from _other_categories(subject)
+
+
+def _other_categories(subject: Subject) -> Iterator[Finding]:
+    """What the domain runs and makes has its own categories, or those that the parent's has."""
+    rules = subject.verification.range_transitions
+    theirs: dict[tuple[str, str], int] = defaultdict(int)
+    for source, target, tclass, levels in rules:
+        if subject.policy.bits[source] & subject.policy.bits[subject.parent]:
+            theirs[tclass, levels] |= subject.policy.bits[target]
+    for source, target, tclass, levels in rules:
+        targets = subject.policy.bits[target]
+        if not subject.policy.bits[source] & subject.bit:
+            continue
+        if tclass == "process":
+            words = f"{subject.domain} changes its categories to {levels} when it runs {target}"
+        elif targets & ~theirs[tclass, levels]:
+            words = f"what {subject.domain} makes in {target} ({tclass}) has the level {levels}, whatever its own is"
+        else:
+            continue
+        yield subject.finding("separate", words, (f"range_transition {source} {target}:{tclass} {levels};",))
 
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
@@ -765,8 +829,7 @@ def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
             for number in range(port.low, port.high + 1)
         }
         for segment in subject.verification.ports.segments[protocol]:
-            is_own = segment.type.startswith(f"{subject.role.module}_") and segment.type not in subject.role.file_types
-            if is_own and not set(range(segment.low, segment.high + 1)) <= declared:
+            if segment.type in subject.own_port_types and not set(range(segment.low, segment.high + 1)) <= declared:
                 words = f"{protocol}/{segment} has the role's own port type {segment.type} and is not declared"
                 yield subject.finding("network", words, where=("network",))
 
@@ -848,9 +911,14 @@ def _entered_alike(subject: Subject) -> Iterator[Finding]:
 
 
 def closed(subject: Subject) -> Iterator[Finding]:
-    """No transition, dyntransition or permissive statement leads to more network."""
+    """No transition, dyntransition, trace of another or permissive statement leads to more network, and the role
+    cannot do away with the policy."""
     if subject.domain in subject.policy.permissive:
         yield subject.finding("closed", f"{subject.domain} is permissive: nothing is refused to it")
+    for key in UNDOING:
+        for target in subject.policy.names(subject.worst.get(key, 0)):
+            words = f"{subject.domain} can do away with the policy: {key[0]} {key[1]}"
+            yield subject.finding("closed", words, subject.verification.access.evidence(subject.domain, target, key))
     seen = {subject.domain}
     paths: list[tuple[str, ...]] = [(subject.domain,)]
     while paths:
@@ -869,8 +937,7 @@ def closed(subject: Subject) -> Iterator[Finding]:
 
 def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:
     worst = subject.verification.access.outgoing(source).worst()
-    for perm in sorted(LEADING):
-        key = ("process", perm)
+    for key in sorted((tclass, perm) for tclass, perms in LEADING.items() for perm in perms):
         for target in subject.policy.names(worst.get(key, 0)):
             yield target, key
 
@@ -895,18 +962,35 @@ def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator
 
 
 def known(subject: Subject) -> Iterator[Finding]:
-    """No socket class is decided by handle_unknown."""
+    """No class and no permission about the network is decided by handle_unknown."""
     if subject.policy.handle_unknown != "allow":
         return
-    asked = KERNEL_SOCKET_CLASSES
-    if EXTENDED_SOCKETS not in subject.policy.polcaps:
-        asked = asked - EXTENDED_SOCKET_CLASSES
-    unknown = sorted(asked - set(subject.policy.classes))
-    if unknown:
+    lacking = {name: perms for name, perms in subject.verification.unknown.items() if _matters(subject, name)}
+    undefined = [name for name in lacking if name not in subject.policy.classes]
+    unknown = [f"{name} {' '.join(sorted(perms))}" for name, perms in lacking.items() if name not in undefined]
+    if undefined or unknown:
         yield subject.finding(
             "known",
-            f"the policy does not define {', '.join(unknown)}, so handle_unknown=allow lets {subject.domain} use them",
+            f"the policy does not define {', '.join((*undefined, *unknown))}, so handle_unknown=allow lets "
+            f"{subject.domain} use them",
         )
+
+
+def _matters(subject: Subject, tclass: str) -> bool:
+    """Whether the role gains by what handle_unknown allows of a class: a permission on sockets that it cannot open and
+    is not handed opens nothing, nor does InfiniBand without its devices."""
+    if tclass in INFINIBAND:
+        return opens_infiniband(subject)
+    is_known_socket = tclass in subject.policy.socket_classes
+    return not is_known_socket or any(subject.worst.get((tclass, perm), 0) for perm in ("create", "read", "write"))
+
+
+def opens_infiniband(subject: Subject) -> bool:
+    """Whether the role may write to the devices of InfiniBand that the host has: to their types or, where the policy
+    has none, to that of any device."""
+    names = [name for name in subject.policy.types if name.startswith("infiniband") and name.endswith("device_t")]
+    devices = subject.verification.bits_of(names or ["device_t"])
+    return not devices or bool(subject.worst.get(("chr_file", "write"), 0) & devices)
 
 
 CLAIMS: dict[str, Callable[[Subject], Iterator[Finding]]] = {

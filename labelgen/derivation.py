@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
 from labelgen.errors import ParentError
-from labelgen.network import LABELLED_NETWORKING
+from labelgen.network import LABELLED_NETWORKING, LEADING
 from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
 
 DOMAIN = "lxc_domain"
@@ -63,7 +63,7 @@ REASONS = {
     "copied": "copied to the roles' attribute",
     "labelled": "labelled networking: copied for networked roles only",
     "network": "dropped: network",
-    "leads out": "dropped: a transition to another domain, which may have more network",
+    "leads out": "dropped: becoming or tracing another domain, which may have more network",
     "between": "dropped: between containers; a role acts only on itself",
     "sysctl": "copied, but for writing to sysctls of the network",
     "silence": "dropped: would hide a refused network access from the audit log",
@@ -184,7 +184,9 @@ class Deriver:
 
     def _is_harmless(self, attribute: str) -> bool:
         return not any(
-            self.network.of(rule.tclass, rule.perms) or self.policy.bits[rule.target] & self.parent_bit
+            self.network.of(rule.tclass, rule.perms)
+            or self.policy.bits[rule.target] & self.parent_bit
+            or rule.perms & LEADING.get(rule.tclass, frozenset())
             for rule in self.policy.by_source.get(attribute, ())
         )
 
@@ -263,10 +265,11 @@ class Deriver:
             reason = "labelled"
             yield from self._to_targets(rule, NET_DOMAIN, network)
         rest = rule.perms - network
-        if rule.tclass == "process" and not self._only_self(rule.target):
-            leading = rest & {"transition", "dyntransition"}
+        leading = rest & LEADING.get(rule.tclass, frozenset())
+        if leading and not self._only_self(rule.target):
             rest -= leading
-            reason = "leads out" if leading else reason
+            reason = "leads out"
+            yield from self._to_itself(rule, DOMAIN, leading)
         writes = (
             self.network.writes(rule.tclass, rest) if self.policy.bits[rule.target] & self.network.sysctls else None
         )
@@ -290,12 +293,18 @@ class Deriver:
     def _to_targets(
         self, rule: Rule, attribute: str, perms: frozenset[str], spared: Sequence[str] = ()
     ) -> Iterator[SharedRule]:
-        common = ((rule.tclass,), tuple(sorted(perms)), self._condition(rule.guard))
-        if self.policy.bits[rule.target] & self.parent_bit:
-            yield SharedRule(rule.kind, (attribute,), ("self",), *common)
+        yield from self._to_itself(rule, attribute, perms)
         targets = self._target_set(rule.target, spared)
         if targets:
-            yield SharedRule(rule.kind, (attribute,), targets, *common)
+            yield self._rule_of(rule, attribute, targets, perms)
+
+    def _to_itself(self, rule: Rule, attribute: str, perms: frozenset[str]) -> Iterator[SharedRule]:
+        if self.policy.bits[rule.target] & self.parent_bit:
+            yield self._rule_of(rule, attribute, ("self",), perms)
+
+    def _rule_of(self, rule: Rule, attribute: str, targets: tuple[str, ...], perms: frozenset[str]) -> SharedRule:
+        condition = self._condition(rule.guard)
+        return SharedRule(rule.kind, (attribute,), targets, (rule.tclass,), tuple(sorted(perms)), condition)
 
     @staticmethod
     def _condition(guard: Optional[Guard]) -> str:

@@ -274,10 +274,7 @@ class _Builder:
 
     def own_name(self, replaced: str) -> str:
         """The name of the role's own port type; where it needs several, each says what it takes the place of."""
-        stem = self.role.module
-        if len(self.catch_all_needed) < 2:
-            return f"{stem}_port_t"
-        return f"{stem}_{replaced[: -len('_t')] if replaced.endswith('_t') else replaced}_t"
+        return self.role.port_type(replaced if len(self.catch_all_needed) > 1 else "")
 
     @property
     def catch_all_needed(self) -> set[str]:

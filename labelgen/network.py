@@ -5,7 +5,7 @@ Data, with the place in the kernel (security/selinux/, Linux 6.1 and 6.12) or li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 # hooks.c, socket_type_to_security_class: AF_UNIX is the one family whose sockets stay on the host.
@@ -108,6 +108,19 @@ PRIVILEGED_PORTS_BELOW = 1024
 # hooks.c selinux_socket_bind skips name_bind inside net.ipv4.ip_local_port_range (this is the kernel's default).
 EPHEMERAL_PORTS = (32768, 60999)
 
+# Permissions on another domain by which a process acts with that domain's label, or makes it act for it: it is as good
+# as becoming it. hooks.c: selinux_bprm_creds_for_exec (transition), selinux_setprocattr (dyntransition),
+# selinux_ptrace_access_check (ptrace: memory, registers and, with pidfd_getfd, sockets of the other),
+# selinux_uring_override_creds (io_uring with the credentials of another), selinux_kernel_act_as (kernel services).
+LEADING = {
+    "process": frozenset({"transition", "dyntransition", "ptrace"}),
+    "io_uring": frozenset({"override_creds"}),
+    "kernel_service": frozenset({"use_as_override"}),
+}
+
+# Permissions by which a process does away with the policy itself (selinuxfs.c: sel_write_load, sel_write_enforce).
+UNDOING = (("security", "load_policy"), ("security", "setenforce"))
+
 # What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).
 SOCKET_USE = (
     "append",
@@ -192,6 +205,33 @@ READ_ROUTES = (
 )
 
 
+# The permissions that decide about the network, by class (include/classmap.h, Linux 6.12). Those that open nothing by
+# themselves are left out: map (mmap of a socket that is open), relabelfrom and relabelto, lock, getattr, setattr; and
+# nlmsg, which the kernel asks only of a policy with the capability netlink_xperm, that is, one which knows it.
+_ANY_SOCKET = frozenset({"accept", "append", "bind", "connect", "create", "listen", "name_bind", "read", "write"})
+_MORE_PERMISSIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("tcp_socket", "dccp_socket"), ("node_bind", "name_connect")),
+    **dict.fromkeys(("udp_socket", "rawip_socket", "icmp_socket"), ("node_bind",)),
+    "sctp_socket": ("node_bind", "name_connect", "association"),
+    **dict.fromkeys(
+        ("netlink_route_socket", "netlink_tcpdiag_socket", "netlink_xfrm_socket"), ("nlmsg_read", "nlmsg_write")
+    ),
+    "netlink_audit_socket": ("nlmsg_read", "nlmsg_write", "nlmsg_relay", "nlmsg_readpriv", "nlmsg_tty_audit"),
+    "tun_socket": ("attach_queue",),
+}
+DECIDING_PERMISSIONS: dict[str, frozenset[str]] = {
+    **{name: _ANY_SOCKET.union(_MORE_PERMISSIONS.get(name, ())) for name in KERNEL_SOCKET_CLASSES - UNIX_SOCKETS},
+    **dict.fromkeys(CAPABILITY_CLASSES, NETWORK_CAPABILITIES),
+    "netif": frozenset({"ingress", "egress"}),
+    "node": frozenset({"recvfrom", "sendto"}),
+    "peer": frozenset({"recv"}),
+    "packet": frozenset({"send", "recv", "relabelto", "forward_in", "forward_out"}),
+    "association": frozenset({"sendto", "recvfrom", "setcontext", "polmatch"}),
+    "infiniband_pkey": frozenset({"access"}),
+    "infiniband_endport": frozenset({"manage_subnet"}),
+}
+
+
 def netlink_class(family: str) -> str:
     """The class of a netlink family: `route` -> netlink_route_socket (classmap.h)."""
     return f"netlink_{family}_socket"
@@ -206,13 +246,30 @@ def netlink_families(classes: Iterable[str]) -> list[str]:
     )
 
 
+def asked_class(tclass: str, extended: bool) -> str:
+    """The class that the kernel asks about for a socket: without extended_socket_class, another one (hooks.c,
+    socket_type_to_security_class)."""
+    if extended or tclass not in EXTENDED_SOCKET_CLASSES:
+        return tclass
+    return "rawip_socket" if tclass in ("sctp_socket", "icmp_socket") else "socket"
+
+
+def unknown_permissions(classes: Mapping[str, frozenset[str]], extended: bool) -> dict[str, frozenset[str]]:
+    """class -> those permissions about the network that a kernel asks for and `classes` (class -> permissions) lack,
+    so that handle_unknown decides (services.c: selinux_set_mapping, map_decision). An unknown class lacks all."""
+    asked = {tclass: perms for tclass, perms in DECIDING_PERMISSIONS.items() if asked_class(tclass, extended) == tclass}
+    lacking = {tclass: perms - classes.get(tclass, frozenset()) for tclass, perms in asked.items()}
+    return {tclass: perms for tclass, perms in sorted(lacking.items()) if perms}
+
+
 @dataclass(frozen=True)
 class NetworkModel:
     """Which permissions of one policy are network permissions: `sockets` are its socket classes, `sysctls` the bitset
-    of the types of /proc/sys/net."""
+    of the types of /proc/sys/net; `extended` is whether it has the policy capability extended_socket_class."""
 
     sockets: frozenset[str]
     sysctls: int
+    extended: bool = True
 
     @property
     def classes(self) -> frozenset[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from labelgen import conditions
 from labelgen.conditions import Condition
 from labelgen.errors import InputError, MachineError
-from labelgen.network import NetworkModel
+from labelgen.network import EXTENDED_SOCKETS, NetworkModel
 
 if TYPE_CHECKING:
     import setools
@@ -29,6 +29,7 @@ SETOOLS_HINT = (
 
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
+NETWORK_SYSCTLS = "/sys/net/"  # below /proc
 XPERM_RULES = frozenset({"allowxperm", "dontauditxperm", "auditallowxperm"})
 
 
@@ -282,12 +283,20 @@ class Policy:
 
     @cached_property
     def network_sysctls(self) -> int:
-        """The bitset of the types of /proc/sys/net."""
-        return self._union(
-            item.context.type_.name
-            for item in self._policy.genfscons()
-            if item.fs == "proc" and (item.path + "/").startswith("/sys/net/")
-        )
+        """The bitset of the types of /proc/sys/net: of every genfscon in there and, where the folder has none of its
+        own, of the longest that its path starts with, for each kind of file (__security_genfs_sid, ss/services.c)."""
+        inside: list[str] = []
+        above: dict[str, tuple[int, str]] = {}
+        for item in self._policy.genfscons():
+            path, name = item.path, item.context.type_.name
+            if item.fs != "proc":
+                continue
+            if path.startswith(NETWORK_SYSCTLS):
+                inside.append(name)
+            elif NETWORK_SYSCTLS.startswith(path):
+                above[str(item.filetype)] = max(above.get(str(item.filetype), (0, "")), (len(path), name))
+        covering = [name for _, name in above.values()] or [self.initial_sids.get("unlabeled", "")]
+        return self._union(name for name in (*inside, *covering) if name in self.types)
 
     @cached_property
     def labelled(self) -> dict[str, str]:
@@ -302,7 +311,7 @@ class Policy:
     @cached_property
     def network(self) -> NetworkModel:
         """Which permissions of this policy are network permissions."""
-        return NetworkModel(self.socket_classes, self.network_sysctls)
+        return NetworkModel(self.socket_classes, self.network_sysctls, EXTENDED_SOCKETS in self.polcaps)
 
     @cached_property
     def node_types(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from labelgen.network import (
     PRIVILEGED_PORTS_BELOW,
     PROTOCOLS,
     UNIX_SOCKETS,
+    Protocol,
+    asked_class,
 )
 from labelgen.policy import Guard, Policy, Rule
 from labelgen.ports import PortTable, Segment, as_text
@@ -106,12 +108,14 @@ class Answer:
 
 @dataclass
 class Reach:
-    """What one domain can do on the network."""
+    """What one domain can do on the network. extended: whether the policy has the capability extended_socket_class,
+    without which the kernel asks about another class for some sockets."""
 
     domain: str
     nodes: tuple[str, ...]
     rules: tuple[NetworkRule, ...]
     ports: PortTable
+    extended: bool = True
     _met: dict[Need, Met] = field(default_factory=dict, repr=False)
 
     def met(self, need: Need) -> Met:
@@ -133,14 +137,24 @@ class Reach:
 
     # -- what actions need
 
+    def asked(self, protocol: str) -> str:
+        """The class that the kernel asks about for a protocol."""
+        return asked_class(PROTOCOLS[protocol].tclass, self.extended)
+
+    def checks_connect(self, protocol: Protocol) -> bool:
+        """Whether connecting is checked by port (selinux_socket_connect_helper goes by the class it asks about)."""
+        return protocol.connect_is_checked_by_port and self.asked(protocol.name) == protocol.tclass
+
     def create_needs(self, tclass: str) -> Iterator[Need]:
         """What opening a socket takes (selinux_socket_create)."""
-        yield Need(tclass, "create", (self.domain,), "to open the socket")
+        asked = asked_class(tclass, self.extended)
+        instead = "" if asked == tclass else f", which without extended_socket_class is asked for {tclass}"
+        yield Need(asked, "create", (self.domain,), f"to open the socket{instead}")
 
     def bind_needs(self, protocol: str, port: int) -> Iterator[Need]:
         """What binding a port takes (selinux_socket_bind)."""
-        tclass = PROTOCOLS[protocol].tclass
-        yield from self.create_needs(tclass)
+        tclass = self.asked(protocol)
+        yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "bind", (self.domain,), "to bind it")
         yield Need(tclass, "node_bind", self.nodes, "to bind an address")
         if not EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]:
@@ -150,16 +164,16 @@ class Reach:
 
     def connect_needs(self, protocol: str, port: int) -> Iterator[Need]:
         """What connecting takes (selinux_socket_connect_helper)."""
-        tclass = PROTOCOLS[protocol].tclass
-        yield from self.create_needs(tclass)
+        tclass = self.asked(protocol)
+        yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "connect", (self.domain,), "to connect it")
-        if PROTOCOLS[protocol].connect_is_checked_by_port:
+        if self.checks_connect(PROTOCOLS[protocol]):
             yield Need(tclass, "name_connect", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
 
     def send_needs(self, protocol: str) -> Iterator[Need]:
         """What sending on a fresh socket takes (selinux_socket_sendmsg)."""
-        tclass = PROTOCOLS[protocol].tclass
-        yield from self.create_needs(tclass)
+        tclass = self.asked(protocol)
+        yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "write", (self.domain,), "to send on it")
 
     def port_type(self, protocol: str, port: int) -> str:
@@ -183,7 +197,7 @@ class Reach:
     def can_connect(self, protocol: str, port: int) -> Answer:
         """Whether the domain can connect to a port."""
         notes = []
-        if not PROTOCOLS[protocol].connect_is_checked_by_port:
+        if not self.checks_connect(PROTOCOLS[protocol]):
             notes.append(
                 f"SELinux does not check {protocol} destinations by port; a domain that may write to a "
                 f"{protocol} socket can send to any"
@@ -226,12 +240,12 @@ class Reach:
 
     def connectable(self, protocol: str) -> list[Segment]:
         """The segments of ports it can connect to by their type."""
-        if not PROTOCOLS[protocol].connect_is_checked_by_port:
+        if not self.checks_connect(PROTOCOLS[protocol]):
             return []
         return self._segments(protocol, "name_connect", ("create", "connect"))
 
     def _segments(self, protocol: str, perm: str, own: tuple[str, ...]) -> list[Segment]:
-        tclass = PROTOCOLS[protocol].tclass
+        tclass = self.asked(protocol)
         if any(self.met(Need(tclass, name, (self.domain,), "")).condition is False for name in own):
             return []
         types = {
@@ -261,6 +275,7 @@ class Reach:
         return {
             "domain": self.domain,
             "nodes": list(self.nodes),
+            "extended_sockets": self.extended,
             "rules": [
                 [
                     rule.tclass,
@@ -290,6 +305,7 @@ class Reach:
                 for tclass, perms, targets, text, guard in data["rules"]
             ),
             ports,
+            data["extended_sockets"],
         )
 
 
@@ -304,7 +320,7 @@ class Reacher:
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
-        return Reach(domain, self.nodes, tuple(self._rules(domain)), self.ports)
+        return Reach(domain, self.nodes, tuple(self._rules(domain)), self.ports, self.network.extended)
 
     def _rules(self, domain: str) -> Iterator[NetworkRule]:
         for rule in self.policy.rules_from(domain):

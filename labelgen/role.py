@@ -294,6 +294,11 @@ class Role(_Strict):
         """Its domain."""
         return f"lxc_{self.name}_t"
 
+    def port_type(self, replaced: str = "") -> str:
+        """The name of its own port type, and where it needs several, of the one in the place of the type `replaced`."""
+        stem = replaced[: -len("_t")] if replaced.endswith("_t") else replaced
+        return f"lxc_{self.name}_{stem or 'port'}_t"
+
     @property
     def declared_network(self) -> Optional[Network]:
         """Its network; None for `network: none`."""

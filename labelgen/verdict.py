@@ -17,7 +17,7 @@ from labelgen.claims import (
     not_kept_apart,
     refused_identities,
 )
-from labelgen.network import EPHEMERAL_PORTS, PROTOCOLS
+from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, PROTOCOLS
 from labelgen.ports import Segment, as_text
 from labelgen.reach import Reach
 from labelgen.role import Network, Ports
@@ -170,6 +170,7 @@ def limits(subject: Subject) -> Iterator[str]:
         )
     yield "A socket that another process made and labelled as the role's own is the role's to use."
     yield from _ways_out(subject)
+    yield from _left_to_the_machine(subject)
     yield from _mcs_limits(subject)
     if not subject.verification.exact:
         yield from _binary_limits(subject)
@@ -192,6 +193,8 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
         )
     if network.raw:
         yield "Raw and packet sockets carry any protocol to any port: no port of this role is checked."
+        if not subject.policy.network.extended:
+            yield "This base has no class for sctp and icmp sockets: the kernel takes them for raw ones."
     if any(network.bound(name) for name in PROTOCOLS):
         yield "A published port (-p 80:80) is bound on the host by the container runtime, not by the role."
 
@@ -209,6 +212,27 @@ def _ways_out(subject: Subject) -> Iterator[str]:
         yield (
             f"It may talk to the unix sockets of {_some(names)}, as its parent may; those can act on the network "
             "for it if they choose to."
+        )
+
+
+# What a role may do with something that the administrator has to give it first.
+def _left_to_the_machine(subject: Subject) -> Iterator[str]:
+    policy = subject.policy
+    if policy.handle_unknown == "allow":
+        if INFINIBAND & set(subject.verification.unknown):
+            yield (
+                "This base does not know InfiniBand's partitions, and handle_unknown=allow: a container that is given "
+                "an InfiniBand device can use it on every one of them."
+            )
+        if "override_creds" not in policy.classes.get("io_uring", ()):
+            yield (
+                "This base does not know io_uring's override_creds, and handle_unknown=allow: a process outside that "
+                "passes its own ring to the container lets it act in its name."
+            )
+    if any(subject.worst.get((tclass, "sys_module"), 0) for tclass in CAPABILITY_CLASSES):
+        yield (
+            "It may load kernel modules as its parent may, if the container is started with CAP_SYS_MODULE: "
+            "no policy binds those."
         )
 
 
