@@ -17,6 +17,7 @@ from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
 from labelgen.errors import InputError, ParentError, RoleFileError
 from labelgen.facts import Facts
+from labelgen.filecontexts import FileContexts
 from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
 from labelgen.policy import Policy
 from labelgen.ports import PortTable
@@ -132,11 +133,9 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
     ]
 
 
-def file_contexts(policy: Path) -> tuple[tuple[str, str], ...]:
-    """Path and type of every file context that was linked with a policy."""
-    lines = policy.with_suffix(".fc").read_text(encoding="utf-8").splitlines()
-    found = (line.split() for line in lines)
-    return tuple((words[0], words[-1].split(":")[2]) for words in found if words and words[-1].count(":") > 1)
+def file_contexts(policy: Path) -> FileContexts:
+    """The file contexts that were linked with a policy."""
+    return FileContexts.read(policy.with_suffix(".fc"))
 
 
 def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
@@ -287,20 +286,21 @@ def verify_installed(inputs: Inputs, path: Path) -> Verdict:
 
 def link_built(
     build_folder: Path, inputs: Inputs, roles: Sequence[Role], policy: Path, progress: Progress
-) -> tuple[Base, str]:
+) -> tuple[Base, Facts, str]:
     """Link the modules of a built tree, as they are, onto a base.
 
-    Returns the base, and a line that says which it is where the user did not. Raises InputError where there is no
+    Returns the base, its facts, and a line that says which it is where the user did not. Raises InputError where there
+    is no
     build, a module or the file of one of the `roles` was changed since, or they do not link.
     """
     tree = open_tree(build_folder)
     for item in roles:
         tree.check_role(item.name, inputs.roles)
     linked = tree.linked()
-    base, _, notice = open_with_parent(inputs.base, roles[0].parent, progress)
+    base, known, notice = open_with_parent(inputs.base, roles[0].parent, progress)
     progress(f"linking onto the base {base.name}")
     _link(base, linked, policy)
-    return base, notice
+    return base, known, notice
 
 
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:
@@ -308,8 +308,11 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
     files = role.read_all(inputs.roles, inputs.names or open_tree(build_folder).roles)
     with output.temporary() as scratch:
         policy = scratch / "policy"
-        base, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
-        return Built(verdict(Verification(Policy(policy), tuple(files), base.exact)), base, notice)
+        base, known, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
+        verification = Verification(
+            Policy(policy), tuple(files), base.exact, base_ports=known.ports, file_contexts=file_contexts(policy)
+        )
+        return Built(verdict(verification), base, notice)
 
 
 def describe_base(spec: Optional[str], parent: str, progress: Progress) -> tuple[Facts, str]:

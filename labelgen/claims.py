@@ -17,6 +17,7 @@ from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, leaves, single_level
 from labelgen.derivation import CONTENT, DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
+from labelgen.filecontexts import FileContexts
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
     CAPABILITY_CLASSES,
@@ -169,7 +170,7 @@ class Verification:
     """The linked policy with the roles that are verified on it.
 
     exact: the policy was linked from modules; without it the hidden rules of a binary base are taken at their worst.
-    base_ports: the ports of the base alone; file_contexts: the linked paths and their types. Both only where known.
+    base_ports: the ports of the base alone; file_contexts: those that were linked. Both only where known.
     """
 
     policy: Policy
@@ -177,7 +178,7 @@ class Verification:
     exact: bool = True
     parents: dict[str, tuple[str, str]] = field(default_factory=dict)
     base_ports: Optional[PortTable] = None
-    file_contexts: tuple[tuple[str, str], ...] = ()
+    file_contexts: Optional[FileContexts] = None
 
     def __post_init__(self) -> None:
         for file in self.files:
@@ -500,6 +501,7 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
         if name not in subject.policy.types:
             yield subject.finding("able", f"the policy has no type {name}", where=("files", number))
             continue
+        yield from _labelled(subject, number, entry.path, name)
         needed = [("file", "read"), ("file", "open"), ("dir", "search")]
         needed += [("file", "write"), ("file", "create"), ("dir", "add_name")] if entry.access == "write" else []
         for key in needed:
@@ -507,6 +509,19 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(
                     "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
                 )
+
+
+def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[Finding]:
+    """The path is labelled with the role's own type, and no part of it with another."""
+    contexts = subject.verification.file_contexts
+    if contexts is None:
+        return
+    if not any(context.path == path and context.type == name for context in contexts):
+        yield subject.finding("able", f"no file context gives {name} to {path}", where=("files", number))
+    for context in contexts.shadowing(path):
+        if context.type not in subject.role.file_types.values():
+            words = f"the file context `{context}` takes files of {path} from the role"
+            yield subject.finding("able", words, where=("files", number))
 
 
 # -- contained
@@ -813,7 +828,7 @@ def _labels_elsewhere(subject: Subject) -> Iterator[Finding]:
             words = f"{name} is given to what is not the role's"
             yield subject.finding("separate", words, (subject.policy.labelled[name],))
     declared = {entry.path: subject.role.file_types[entry.access] for entry in subject.role.files}
-    for path, name in subject.verification.file_contexts:
+    for path, _, name in subject.verification.file_contexts or ():
         if name in own and declared.get(path) != name:
             yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
 

@@ -171,6 +171,11 @@ def limits(subject: Subject) -> Iterator[str]:
     yield "A socket that another process made and labelled as the role's own is the role's to use."
     yield from _ways_out(subject)
     yield from _left_to_the_machine(subject)
+    if subject.role.files and (subject.verification.file_contexts is None or not subject.verification.exact):
+        yield (
+            "A binary policy has no file contexts: whether the host labels the role's files with its types is to be "
+            "seen there (matchpathcon)."
+        )
     yield from _mcs_limits(subject)
     if not subject.verification.exact:
         yield from _binary_limits(subject)
