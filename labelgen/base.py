@@ -116,11 +116,11 @@ def _reference() -> Source:
     return Source(REFERENCE, "modules", tuple(sorted(folder.glob("*.cil"))))
 
 
-def _selinux_type() -> Optional[str]:
+def selinux_type(root: Path = Path("/")) -> Optional[str]:
+    """The name of the policy that a host is set up with; None without one. `root` is the folder that its / is."""
     try:
-        found = re.search(
-            r"^\s*SELINUXTYPE\s*=\s*(\S+)", SELINUX_CONFIG.read_text(encoding="utf-8", errors="replace"), re.M
-        )
+        config = (root / SELINUX_CONFIG.relative_to("/")).read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", config, re.M)
     except OSError:
         return None
     return found[1] if found else None
@@ -128,24 +128,24 @@ def _selinux_type() -> Optional[str]:
 
 def host_has_policy() -> bool:
     """Whether this host is set up with an SELinux policy."""
-    return _selinux_type() is not None
+    return selinux_type() is not None
 
 
 def _host() -> Source:
-    selinux_type = _selinux_type()
-    if selinux_type is None:
+    configured = selinux_type()
+    if configured is None:
         raise InputError("this host has no SELinux policy", "use --base reference, or a base captured on a host")
-    store = STORES / selinux_type
+    store = STORES / configured
     if os.access(store / "active" / "modules", os.R_OK | os.X_OK):
         return _store(store, HOST)
     binaries = sorted(
-        (SELINUX_CONFIG.parent / selinux_type / "policy").glob("policy.*"),
+        (SELINUX_CONFIG.parent / configured / "policy").glob("policy.*"),
         key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0,
     )
     for path in (LOADED_POLICY, *reversed(binaries)):
         if os.access(path, os.R_OK):
             return Source(HOST, "binary", (path,))
-    raise InputError(f"the policy of this host ({selinux_type}) cannot be read", "run labelgen as root")
+    raise InputError(f"the policy of this host ({configured}) cannot be read", "run labelgen as root")
 
 
 def _policy_package() -> Optional[str]:
@@ -247,9 +247,23 @@ def _unreadable(file: Path, error: OSError) -> InputError:
 def _digest(source: Source, contents: Sequence[bytes], extra: bytes) -> str:
     whole = hashlib.sha256(f"{source.kind}\n".encode())
     for file, content in zip(source.files, contents):
+        if _is_installed_role(source, file, content):
+            continue
         whole.update(f"{source.module_name(file)} {file.name} {hashlib.sha256(content).hexdigest()}\n".encode())
     whole.update(hashlib.sha256(extra).digest())
     return whole.hexdigest()
+
+
+def _is_installed_role(source: Source, file: Path, content: bytes) -> bool:
+    """Whether a module of a store is labelgen's own. It is no part of the base, so its digest is the same before and
+    after roles are installed."""
+    if source.kind != "store" or file.name != "cil" or not source.module_name(file).startswith("lxc_"):
+        return False
+    try:
+        text = bz2.decompress(content) if content[:3] == b"BZh" else content
+    except (OSError, ValueError, EOFError):
+        return False
+    return _is_ours(text) or _is_ports(text)
 
 
 @cache

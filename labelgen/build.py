@@ -271,17 +271,23 @@ def verify(inputs: Inputs, policy: Optional[Path], progress: Progress) -> tuple[
 
 def verify_installed(inputs: Inputs, path: Path) -> Verdict:
     """Check the roles on a binary policy in which they are installed. Raises InputError."""
-    files = role.read_all(inputs.roles, inputs.names)
     if not path.is_file():
         raise InputError(f"there is no policy {path}")
-    policy = Policy(path)
+    return verify_linked(role.read_all(inputs.roles, inputs.names), Policy(path))
+
+
+def verify_linked(files: Sequence[RoleFile], policy: Policy, contexts: Optional[FileContexts] = None) -> Verdict:
+    """Check roles on a policy in which they are linked, with its file contexts if they are known.
+
+    Raises InputError where it lacks one of them.
+    """
     missing = [file.role.type for file in files if file.role.type not in policy.types]
     if missing:
         raise InputError(
-            f"{path}: this policy has no type {', '.join(missing)}",
+            f"{policy.path}: this policy has no type {', '.join(missing)}",
             "name the roles that are installed, or use --base to verify before installing",
         )
-    return verdict(Verification(policy, tuple(files)))
+    return verdict(Verification(policy, tuple(files), file_contexts=contexts))
 
 
 def link_built(

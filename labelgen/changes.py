@@ -10,6 +10,7 @@ from typing import Any
 
 from labelgen import build, role
 from labelgen import output as outputs
+from labelgen.base import Base
 from labelgen.built import open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
@@ -183,9 +184,11 @@ def to_json(changes: Iterable[Change]) -> list[dict[str, Any]]:
 class Standing:
     """How the roles of a built tree stand on a base, against what was verified when they were built.
 
-    states: role -> broken, wider, narrower or same; changes: what differs; verdict: the claims on that base now.
+    base: the base it stands on; states: role -> broken, wider, narrower or same; changes: what differs; verdict: the
+    claims on that base now.
     """
 
+    base: Base
     same_base: bool
     states: dict[str, str]
     changes: list[Change]
@@ -204,4 +207,5 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     states = {
         role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles
     }
-    return Standing(open_tree(folder).base_digest == verified.base.digest, states, found, verified.verdict)
+    same = open_tree(folder).base_digest == verified.base.digest
+    return Standing(verified.base, same, states, found, verified.verdict)

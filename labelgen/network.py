@@ -108,6 +108,15 @@ PRIVILEGED_PORTS_BELOW = 1024
 # hooks.c selinux_socket_bind skips name_bind inside net.ipv4.ip_local_port_range (this is the kernel's default).
 EPHEMERAL_PORTS = (32768, 60999)
 
+# The sysctls of a container's network namespace that close what SELinux leaves open: Fast Open goes round name_connect,
+# and inside the range of local ports nothing checks a bind. Who starts no connection needs no local ports: the shortest
+# range that the kernel takes is one port. Who starts some gets a thousand, all of them among the kernel's own.
+FAST_OPEN_SYSCTL = "net.ipv4.tcp_fastopen"
+NO_FAST_OPEN = "0"
+LOCAL_PORTS_SYSCTL = "net.ipv4.ip_local_port_range"
+ONE_LOCAL_PORT = (65535, 65535)
+FEW_LOCAL_PORTS = (60000, 60999)
+
 # Permissions on another domain by which a process acts with that domain's label, or makes it act for it: it is as good
 # as becoming it. hooks.c: selinux_bprm_creds_for_exec (transition), selinux_setprocattr (dyntransition),
 # selinux_ptrace_access_check (ptrace: memory, registers and, with pidfd_getfd, sockets of the other),

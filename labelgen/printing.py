@@ -26,6 +26,8 @@ from labelgen.terminal import echo_json
 from labelgen.verdict import RoleVerdict, Verdict
 
 if TYPE_CHECKING:
+    from labelgen.host.contexts import Place
+    from labelgen.host.install import Installed, Removed
     from labelgen.witness.prove import Proof
 
 LABEL = 14
@@ -283,3 +285,40 @@ def _let_by(trial: str, ranges: Sequence[tuple[int, int]], fast_open: bool) -> N
         _line("", f"{' '.join(trial.split()[:2])}: {as_text(ranges)}")
     elif fast_open and trial.startswith("fastopen tcp ipv4"):
         _line("", "TCP Fast Open goes round name_connect")
+
+
+def installed(done: Installed) -> None:
+    """Print what an installation did, or why it did nothing."""
+    if not done.holds:
+        verdict(done.verdict, "on this host's own policy:")
+        click.echo()
+        click.echo(
+            "nothing was installed: a claim does not hold here; `labelgen build --base host`, then again", err=True
+        )
+        return
+    for name in done.roles:
+        click.echo(f"{click.style(name, bold=True)}  lxc_{name}_t  installed; every claim holds on the rebuilt policy"
+                   + (" and on the loaded one" if done.loaded else ""))  # fmt: skip
+    for starter in done.starters:
+        _line("engine", f"{starter.program} runs as {', '.join(starter.domains) or 'its caller'}"
+              + (", which may start them" if starter.starts_containers else ""))  # fmt: skip
+    if not done.loaded:
+        _line("note", "SELinux is not running from this policy store: the policy is loaded at boot", fg="yellow")
+    _places(done.places, done.loaded, done.relabelled)
+
+
+def _places(places: Sequence[Place], loaded: bool, relabelled: int) -> None:
+    if loaded and relabelled:
+        _line("files", f"the labels of {relabelled} files were set")
+    elif places and not loaded:
+        folders = " ".join(dict.fromkeys(place.folder for place in places))
+        _line("files", f"once it is loaded, set their labels: restorecon -R {folders}")
+
+
+def removed(done: Removed) -> None:
+    """Print what was taken out of the policy."""
+    click.echo(f"removed {', '.join(done.roles) or 'nothing'}"
+               + (f" ({', '.join(done.modules)})" if done.modules else ""))  # fmt: skip
+    if not done.loaded and done.modules:
+        _line("note", "SELinux is not running from this policy store: what is loaded stays until boot", fg="yellow")
+    _places(done.places, done.loaded, done.relabelled)

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ PACKAGES = {
     "rpmkeys": ("rpm", "rpm"),
     "rpm2cpio": ("rpm2cpio", "rpm"),
     "gpg": ("gnupg", "gnupg2"),
+    "podman": ("podman", "podman"),
+    "docker": ("docker.io", "moby-engine"),
+    "restorecon": ("policycoreutils", "policycoreutils"),
+    "load_policy": ("policycoreutils", "policycoreutils"),
 }
 
 # pp is no command of its own: policycoreutils keeps it among the "high-level language" compilers
@@ -165,6 +170,18 @@ def run(
     if makes is not None and not (makes.is_file() and makes.stat().st_size):
         raise NothingMade(program, f"no {makes.name}")
     return Completed(tuple(argv), done.stdout, done.stderr)
+
+
+def become(program: str, *arguments: Argument) -> None:
+    """Replace this process by `program`, in the user's own locale: what it does with signals, its terminal and its exit
+    status is then this process's doing. Returns never. Raises ProgramMissing, ProgramFailed."""
+    argv = [find(program), *map(str, arguments)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
 
 
 def _drain(stream: IO[bytes], put: Callable[[bytes], None]) -> Thread:

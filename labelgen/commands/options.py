@@ -69,3 +69,26 @@ def build_folder(command: Command) -> Command:
 def as_json(command: Command) -> Command:
     """--json"""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def host_root(command: Command) -> Command:
+    """--root"""
+    return click.option(
+        "--root",
+        "root",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        default=Path("/"),
+        metavar="DIR",
+        help="The folder that is / of the host meant, for an image that is not running; nothing is loaded then.",
+    )(command)
+
+
+def host_store(command: Command) -> Command:
+    """--store"""
+    return click.option(
+        "--store",
+        "store_name",
+        default="",
+        metavar="TYPE",
+        help="The policy store (targeted, default, ...). Default: SELINUXTYPE of /etc/selinux/config.",
+    )(command)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from labelgen.network import FAST_OPEN_SYSCTL, LOCAL_PORTS_SYSCTL, NO_FAST_OPEN, ONE_LOCAL_PORT
 from labelgen.witness import controls, separation, trials
 from labelgen.witness.calls import Data, Kept, Result, Text, Trial, Values, call
 from labelgen.witness.expect import Kernel, Object, Socket, Thing, socket_class
@@ -49,7 +50,7 @@ DEFAULT = Profile(
         "net.ipv4.tcp_fastopen": "1",
     },
 )
-HARDENED = Profile("hardened", {"net.ipv4.ip_local_port_range": "65535 65535", "net.ipv4.tcp_fastopen": "0"})
+HARDENED = Profile("hardened", {LOCAL_PORTS_SYSCTL: "{} {}".format(*ONE_LOCAL_PORT), FAST_OPEN_SYSCTL: NO_FAST_OPEN})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""The SELinux of this host as it is now: on, enforcing, and what the loaded policy lets a role do."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelgen import base as bases
+from labelgen.derivation import DOMAIN
+from labelgen.errors import LabelgenError, MachineError
+from labelgen.policy import Policy
+from labelgen.ports import PortTable, Segment
+from labelgen.reach import Reach, Reacher, port_table
+
+SELINUXFS = Path("/sys/fs/selinux")
+PROC = Path("/proc")
+
+# The kernel lets one process at a time open its policy (selinuxfs.c: sel_open_policy, EBUSY).
+TRIES = 20
+SECONDS_BETWEEN = 0.1
+
+Progress = Callable[[str], None]
+
+
+class NotReady(LabelgenError):
+    """This host cannot start a container in a role as it is."""
+
+    exit_status = MachineError.exit_status
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The roles of the loaded policy: domain -> what it can do on the network; and those that are permissive."""
+
+    roles: dict[str, Reach]
+    permissive: frozenset[str]
+
+
+def is_enabled() -> bool:
+    """Whether the kernel runs with SELinux."""
+    return (SELINUXFS / "enforce").exists()
+
+
+def is_enforcing() -> bool:
+    """Whether SELinux refuses what the policy does not allow."""
+    try:
+        return (SELINUXFS / "enforce").read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False
+
+
+def loaded_policy() -> bytes:
+    """The policy that the kernel has. Raises MachineError where it cannot be read."""
+    path = SELINUXFS / "policy"
+    for attempt in range(TRIES):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == TRIES - 1:
+                raise MachineError(f"{path}: {error.strerror}", "run labelgen as root") from error
+            time.sleep(SECONDS_BETWEEN)
+    raise AssertionError("not reached")
+
+
+def loaded(progress: Progress) -> Loaded:
+    """The roles of the loaded policy, from the cache where this policy was read before. Raises MachineError."""
+    content = loaded_policy()
+    digest = hashlib.sha256(content).hexdigest()
+    with bases.cached(f"loaded-{digest[:32]}", lambda folder: _read(content, folder, progress)) as folder:
+        data = json.loads((folder / "roles.json").read_text(encoding="utf-8"))
+    ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
+    found = (Reach.from_json(item, ports) for item in data["domains"])
+    return Loaded({reach.domain: reach for reach in found}, frozenset(data["permissive"]))
+
+
+def _read(content: bytes, folder: Path, progress: Progress) -> None:
+    progress("reading the loaded policy (once)")
+    path = folder / "policy"
+    path.write_bytes(content)
+    policy = Policy(path)
+    ports = port_table(policy)
+    reacher = Reacher(policy, ports)
+    domains = policy.names(policy.attributes.get(DOMAIN, 0))
+    data = {
+        "ports": ports.segments,
+        "domains": [reacher.of(name).to_json() for name in domains],
+        "permissive": sorted(policy.permissive & set(domains)),
+    }
+    (folder / "roles.json").write_text(json.dumps(data), encoding="utf-8")
+    path.unlink()
+
+
+def check_role(domain: str, progress: Progress) -> Reach:
+    """What a role can do by the loaded policy. Raises NotReady where SELinux would not hold it to that."""
+    if not is_enabled():
+        raise NotReady(
+            "SELinux is not enabled on this host, so no role holds a container",
+            "set SELINUX=enforcing in /etc/selinux/config (on Debian: selinux-activate) and boot again",
+        )
+    if not is_enforcing():
+        raise NotReady("SELinux is permissive on this host: it only logs what a role may not do", "run `setenforce 1`")
+    roles = loaded(progress)
+    if domain not in roles.roles:
+        name = domain[len("lxc_") : -len("_t")]
+        known = ", ".join(sorted(roles.roles)) or "none"
+        raise NotReady(
+            f"the loaded policy has no role {domain} (it has {known})", f"run `labelgen install {name}` as root"
+        )
+    if domain in roles.permissive:
+        raise NotReady(
+            f"{domain} is a permissive domain here: SELinux only logs what it may not do",
+            f"run `semanage permissive -d {domain}`",
+        )
+    return roles.roles[domain]
+
+
+def processes_of(domain: str) -> list[int]:
+    """The processes that run in a domain, whoever started them."""
+    found = []
+    for path in PROC.glob("[0-9]*/attr/current"):
+        try:
+            context = path.read_bytes().rstrip(b"\0\n").decode("utf-8", "replace")
+        except OSError:  # it ended meanwhile, or there is no SELinux
+            continue
+        if context.split(":")[2:3] == [domain]:
+            found.append(int(path.parts[-3]))
+    return sorted(found)
