@@ -190,7 +190,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
             folder / VERDICT, {"labelgen": __version__, "base": _about(prepared.base), **result.to_json()}
         )
         _write_reach(folder / REACH, result, verification.ports, prepared.facts)
-        output.write_json(folder / MANIFEST, _manifest(prepared, renderer.used, compiled, folder))
+        output.write_json(folder / MANIFEST, output.sealed(_manifest(prepared, renderer.used, compiled, folder)))
     return Built(result, prepared.base, prepared.notice)
 
 

@@ -36,6 +36,24 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+SEAL = "sha256"
+
+
+def _json_digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, ensure_ascii=False).encode()).hexdigest()
+
+
+def sealed(data: dict[str, Any]) -> dict[str, Any]:
+    """The same with a digest over all of it at the end: a slip of a single byte shows in the file by itself."""
+    return {**data, SEAL: _json_digest(data)}
+
+
+def is_sealed(data: dict[str, Any]) -> bool:
+    """Whether data is as it was when it was sealed."""
+    rest = dict(data)
+    return bool(rest.pop(SEAL, None) == _json_digest(rest))
+
+
 def _is_whole_build(output: Path) -> bool:
     """Whether a folder holds what a build left and nothing besides: what is in it would be lost."""
     try:

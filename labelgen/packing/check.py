@@ -128,10 +128,12 @@ def _other_record(folder: Path, package: Package, record: Mapping[str, Any]) -> 
     return wrong
 
 
-def check_tree(folder: Path, manifest: Mapping[str, Any], report: Report) -> None:
+def check_tree(folder: Path, manifest: dict[str, Any], report: Report) -> None:
     """Check a folder that `labelgen build` made."""
     digests = tree.recorded(manifest, folder / MANIFEST)
     wrong = list(tree.changes(folder, digests, (MANIFEST,)))
+    if not output.is_sealed(manifest):
+        wrong.append(f"{folder / MANIFEST}: this file was changed: its own digest is another")
     report.wrong += wrong
     if not wrong:
         report.checked.append(f"{folder}: {len(digests)} files")

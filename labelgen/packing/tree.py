@@ -150,10 +150,15 @@ def _module(folder: Path, entry: Any, digests: Mapping[str, str]) -> Module:
 
 
 def _summaries(folder: Path) -> dict[str, str]:
+    """What the verdict says each role is for. Raises InputError where it is none, or where a claim does not hold."""
     try:
-        return {str(item["role"]): str(item["summary"]) for item in read_json(folder / VERDICT)["roles"]}
+        verdict = read_json(folder / VERDICT)
+        holds, found = verdict["holds"], {str(item["role"]): str(item["summary"]) for item in verdict["roles"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / VERDICT}: this is no verdict on a build") from error
+    if holds is not True:
+        raise InputError(f"{folder / VERDICT}: a claim does not hold; only what was verified is packed")
+    return found
 
 
 def _modules(folder: Path, manifest: Any, digests: Mapping[str, str]) -> tuple[Module, ...]:

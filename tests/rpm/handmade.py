@@ -39,20 +39,22 @@ def make_tree(
         (folder / f"lxc_{name}" / f"lxc_{name}_ports.cil").write_text(cil)
     compiled = compile_all([folder / module for module in sources])
     verdicts = [{"role": name, "summary": summaries.get(name, "A role of the tests.")} for name in roles]
-    output.write_json(folder / "verdict.json", {"roles": verdicts})
+    output.write_json(folder / "verdict.json", {"holds": True, "roles": verdicts})
     output.write_json(folder / "reach.json", {})
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     output.write_json(
         folder / "manifest.json",
-        {
-            "labelgen": "0",
-            "base": {"name": "by hand", "sha256": "0" * 64, "exact": True},
-            "parent": "container_t",
-            "roles": {},
-            "templates": {},
-            "modules": [{"name": module.name, "version": module.version} for module in compiled],
-            "tools": {},
-            "files": {str(path.relative_to(folder)): output.digest(path) for path in files},
-        },
+        output.sealed(
+            {
+                "labelgen": "0",
+                "base": {"name": "by hand", "sha256": "0" * 64, "exact": True},
+                "parent": "container_t",
+                "roles": {},
+                "templates": {},
+                "modules": [{"name": module.name, "version": module.version} for module in compiled],
+                "tools": {},
+                "files": {str(path.relative_to(folder)): output.digest(path) for path in files},
+            }
+        ),
     )
     return folder

@@ -143,6 +143,20 @@ def test_every_byte_of_a_packages_manifest_counts(copy: Path) -> None:
         path.write_bytes(data)
 
 
+def test_every_byte_of_a_builds_manifest_counts(reference_build: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(reference_build, tmp_path / "build"))
+    path = copy / "manifest.json"
+    data = path.read_bytes()
+    for at in random.Random(11).sample(range(len(data)), 60):
+        flip(path, at)
+        try:
+            assert [line for line in checked(copy).wrong if line.startswith(f"{path}: ")], f"byte {at}"
+        except InputError as error:
+            assert str(path) in error.message
+        path.write_bytes(data)
+    assert checked(copy).wrong == []
+
+
 def test_every_file_of_a_build_counts(reference_build: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reference_build, tmp_path / "build"))
     for path in sorted(file for file in copy.rglob("*") if file.is_file() and file.stat().st_size):
@@ -387,6 +401,61 @@ def test_every_byte_of_a_signed_package_counts(signed: Path, signer: Signer, tmp
         changed.write_bytes(data)
         flip(changed, at, 1 << at % 8)
         assert sign.package_signature(changed, signer.public, 1), f"byte {at}"
+
+
+def recorder(folder: Path, program: str) -> None:
+    """Put into a folder a program that writes down its arguments and its environment, and then does its work."""
+    real = shutil.which(program)
+    path = folder / program
+    path.write_text(f'#!/bin/sh\n{{ printf "%s\\n" "$@"; env; }} >>{folder}/log\nexec {real} "$@"\n')
+    path.chmod(0o755)
+
+
+def test_the_passphrase_is_in_no_command_line_and_no_environment(
+    signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = make_tree(tmp_path / "tree", {"web": role_te("web")})
+    recorders = tmp_path / "bin"
+    recorders.mkdir()
+    for program in ("gpg", "rpmsign", "rpmbuild"):
+        recorder(recorders, program)
+    monkeypatch.setenv("PATH", str(recorders), prepend=os.pathsep)
+    pack.pack(request(tree), packaged("templates"), signer.key, tmp_path / "out", quiet)
+    said = (recorders / "log").read_text()
+    assert "--passphrase-file" in said, "the programs that sign were not the recorders"
+    assert "--addsign" in said
+    assert "correct horse" not in said
+
+
+# What gpg-agent asks for a passphrase, in the protocol of pinentry.
+PINENTRY = """#!/bin/sh
+echo "OK"
+while read -r word rest; do
+    case $word in
+        GETPIN) echo asked >>{log}; echo "D correct horse"; echo "OK" ;;
+        BYE) echo "OK"; exit 0 ;;
+        *) echo "OK" ;;
+    esac
+done
+"""
+
+
+def test_gpgs_agent_is_asked_where_no_file_holds_the_passphrase(signer: Signer, keyring: Path, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", {"web": role_te("web")})
+    pinentry, log = tmp_path / "pinentry", tmp_path / "asked"
+    pinentry.write_text(PINENTRY.format(log=log))
+    pinentry.chmod(0o755)
+    settings = Path(os.environ["GNUPGHOME"]) / "gpg-agent.conf"
+    before = settings.read_text()
+    settings.write_text(f"{before}pinentry-program {pinentry}\n")
+    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)
+    try:
+        pack.pack(request(tree), packaged("templates"), Key(signer.key.name, None), tmp_path / "out", quiet)
+    finally:
+        settings.write_text(before)
+        subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)
+    assert log.read_text() == "asked\n", "once for all: the agent keeps it"
+    assert checked(tmp_path / "out", key=signer.public).wrong == []
 
 
 def test_a_secret_key_that_is_not_there_is_told_before_anything_is_made(reference_build: Path, tmp_path: Path) -> None:

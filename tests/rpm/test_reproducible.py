@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from labelgen.shipped import packaged
+
 LABELGEN = Path(sys.executable).parent / "labelgen"
 
 
@@ -60,6 +62,29 @@ def test_another_year(reference_build: Path, packages: Path, tmp_path: Path, whe
         pytest.skip("faketime is not installed")
     out = pack_elsewhere(reference_build, tmp_path, {"NO_FAKE_STAT": "1"}, prefix=[faketime, "-f", f"@{when}"])
     assert_same(packages, out)
+
+
+def test_a_build_in_another_folder_year_locale_and_umask(reference_build: Path, tmp_path: Path) -> None:
+    """Modules, sources, verdict and manifest: what packages are made of."""
+    faketime = shutil.which("faketime")
+    if faketime is None:
+        pytest.skip("faketime is not installed")
+    place = tmp_path / "an other place"
+    shutil.copytree(packaged("roles"), place / "my roles")
+    environment = {"LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo", "NO_FAKE_STAT": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    command = ["build", "--base", "reference", "--roles", "my roles", "--output", "out"]
+    subprocess.run(
+        [faketime, "-f", "@2031-07-01 12:00:00", LABELGEN, *command],
+        cwd=place,
+        env={**os.environ, **environment},
+        umask=0o077,
+        check=True,
+        capture_output=True,
+    )
+    names = [path.relative_to(reference_build) for path in reference_build.rglob("*") if path.is_file()]
+    assert len([name for name in names if name.suffix == ".pp"]) == 5
+    for name in names:
+        assert (place / "out" / name).read_bytes() == (reference_build / name).read_bytes(), name
 
 
 def test_another_user(reference_build: Path, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

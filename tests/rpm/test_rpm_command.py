@@ -15,6 +15,7 @@ from handmade import make_tree, role_te
 from packs import Pack
 from pytest_subprocess import FakeProcess
 
+from labelgen import output
 from labelgen.errors import InputError
 from labelgen.packing import targets
 
@@ -107,6 +108,14 @@ def test_a_build_that_was_changed_is_not_packed(place: Place) -> None:
     path = place.output / "lxc_web/lxc_web.te"
     path.write_text(path.read_text() + "# mine\n")
     pack(place).refused("build/lxc_web/lxc_web.te: this file was changed")
+
+
+def test_a_build_of_which_a_claim_does_not_hold_is_not_packed(place: Place) -> None:
+    path, manifest = place.output / "verdict.json", place.output / "manifest.json"
+    before = output.digest(path)
+    path.write_text(path.read_text().replace('"holds": true', '"holds": false'))
+    manifest.write_text(manifest.read_text().replace(before, output.digest(path)))
+    pack(place).refused("build/verdict.json: a claim does not hold")
 
 
 def test_a_file_that_the_build_does_not_know_is_told(place: Place) -> None:

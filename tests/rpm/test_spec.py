@@ -219,9 +219,14 @@ def test_rpmlint_has_nothing_to_say(tmp_path: Path, pack_tree: Pack, target: str
 
 def test_the_source_package_rebuilds_without_labelgen(packages: Path, tmp_path: Path) -> None:
     source = next(packages.glob("*.src.rpm"))
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for path in (path for folder in ("/usr/bin", "/usr/sbin") for path in Path(folder).iterdir()):
+        if not path.name.startswith(("python", "pip", "labelgen", "secilc")) and not (bare / path.name).exists():
+            (bare / path.name).symlink_to(path)
     done = subprocess.run(
         ["rpmbuild", "--rebuild", "--nodeps", "--define", f"_topdir {tmp_path}", source],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path)},
+        env={"PATH": str(bare), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
