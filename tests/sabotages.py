@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from bases import BuiltRoles
 from labelgen import base as bases
 from labelgen import programs
 from labelgen.claims import Finding
-from labelgen.verdict import RoleVerdict, Verdict
 
 HERE = Path(__file__).parent
 FILES = sorted(path for path in (HERE / "sabotage").iterdir() if path.suffix in (".cil", ".te"))
@@ -105,17 +104,17 @@ class Change:
             return built, built.link(folder)
         return built, built.link(folder, [self.linked(folder)], self.edits)
 
-    def uncaught(self, built: BuiltRoles, verdict: Verdict) -> list[str]:
-        """What the verdict on this sabotage does not say, in words; nothing for one that is caught as it should."""
-        role = next(role for role in verdict.roles if role.role == self.role)
-        if failing(role) != self.claims:
-            return [f"{failing(role)} fail, not {self.claims}: {[(f.claim, f.message) for f in role.findings]}"]
-        findings = [f for f in role.findings if f.claim == self.by]
+    def uncaught(self, built: BuiltRoles, findings: Sequence[Finding]) -> list[str]:
+        """What the findings about the role do not say, in words; nothing for a sabotage that is caught as it should."""
+        failing = list(dict.fromkeys(finding.claim for finding in findings))
+        if failing != self.claims:
+            return [f"{failing} fail, not {self.claims}: {[(f.claim, f.message) for f in findings]}"]
+        findings = [f for f in findings if f.claim == self.by]
         told = [f for f in findings if self.fields["says"] in " ".join((f.message, *f.rules))]
         if not told:
             return [f"no finding says {self.fields['says']!r}: {findings}"]
         complaints = list(self._pointing_elsewhere(built, told))
-        if self.by in ABOUT_RULES and self.path.suffix == ".cil" and not self._shows_a_rule(role.domain, findings):
+        if self.by in ABOUT_RULES and self.path.suffix == ".cil" and not self._shows_a_rule(findings):
             complaints.append(f"no finding shows a rule of the change: {findings}")
         return complaints
 
@@ -130,7 +129,7 @@ class Change:
         if not any(start.startswith(self.line) for start in starts):
             yield f"findings point at {starts}, not at {self.line!r}"
 
-    def _shows_a_rule(self, domain: str, findings: list[Finding]) -> bool:
+    def _shows_a_rule(self, findings: Sequence[Finding]) -> bool:
         """Whether the evidence names one of the file's rules, and the attribute by which it means the role's domain. A
         `self` rule of an attribute is written out for each type when it is linked, so its attribute is not to be seen;
         where the linked rule reads otherwise than the file's, the file says how."""
@@ -140,7 +139,7 @@ class Change:
             not rules
             or self.fields["says"].startswith("allow ")
             or any(
-                (target == "self" and source != domain and f":{tclass} " in rule)
+                (target == "self" and source != f"lxc_{self.role}_t" and f":{tclass} " in rule)
                 or (rule.startswith(f"allow {source} ") and f":{tclass} " in rule and _path_is_shown(source, rule))
                 for source, target, tclass in rules
                 for rule in shown
@@ -152,11 +151,49 @@ def _path_is_shown(source: str, rule: str) -> bool:
     return source.endswith("_t") or re.search(rf" is in {source}[;)]", rule) is not None
 
 
-def failing(role: RoleVerdict) -> list[str]:
-    """The claims that fail, in the verdict's order."""
-    return list(dict.fromkeys(finding.claim for finding in role.findings))
-
-
 def outcome(policy: Path) -> tuple[bytes, bytes]:
     """What linking left: the policy and the file contexts."""
     return policy.read_bytes(), policy.with_suffix(".fc").read_bytes()
+
+
+# -- many at once
+
+# Every class of sockets but AF_UNIX's that the kernel knows, by its own list (security/selinux/include/classmap.h).
+SOCKETS = """tcp udp rawip netlink packet key netlink_route netlink_tcpdiag netlink_nflog netlink_xfrm netlink_selinux
+netlink_iscsi netlink_audit netlink_fib_lookup netlink_connector netlink_netfilter netlink_dnrt netlink_kobject_uevent
+netlink_generic netlink_scsitransport netlink_rdma netlink_crypto appletalk tun sctp icmp ax25 ipx netrom atmpvc x25
+rose decnet atmsvc rds irda pppox llc can tipc bluetooth iucv rxrpc isdn phonet ieee802154 caif alg nfc vsock kcm
+qipcrtr smc xdp mctp"""
+SOCKET_CLASSES = {"socket", *(f"{name}_socket" for name in SOCKETS.split())}
+LABELLED = {"netif", "node", "peer", "association", "packet", "infiniband_pkey", "infiniband_endport"}
+EVERY_SOCKET = "".join(f"(allow lxc_nonet_t self ({name} (create)))\n" for name in sorted(SOCKET_CLASSES))
+
+Permission = tuple[str, str]  # class, permission
+
+
+def told_sockets(findings: Sequence[Finding]) -> set[str]:
+    """The classes of socket that findings say nonet may create."""
+    return {match[1] for f in findings for match in [re.search(r"lxc_nonet_t:(\w+) create", f.message)] if match}
+
+
+def network_permissions(classes: Mapping[str, frozenset[str]]) -> set[Permission]:
+    """Every permission of the network that a policy has."""
+    wanted = {(tclass, perm) for tclass in SOCKET_CLASSES | LABELLED for perm in classes[tclass]}
+    names = ("net_admin", "net_raw", "net_bind_service", "net_broadcast")
+    return wanted | {(tclass, name) for tclass in ("capability", "cap_userns") for name in names}
+
+
+def rules_of(permissions: set[Permission]) -> str:
+    """A rule for each permission, from nonet to a type that is nobody's own."""
+    return "".join(f"(allow lxc_nonet_t netif_t ({tclass} ({perm})))\n" for tclass, perm in sorted(permissions))
+
+
+def told_permissions(findings: Sequence[Finding]) -> set[Permission]:
+    """The permissions that findings say nonet has there."""
+    return {
+        (match[1], perm)
+        for f in findings
+        for match in [re.search(r"netif_t:(\w+) (.*)$", f.message)]
+        if match
+        for perm in match[2].split()
+    }

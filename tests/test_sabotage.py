@@ -3,15 +3,26 @@ verdict must fail, name the claim, and show the evidence; or raise nothing."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from bases import BuiltRoles
-from sabotages import FILES, HARMLESS, MORE_ROLES, Change, failing, outcome
+from sabotages import (
+    EVERY_SOCKET,
+    FILES,
+    HARMLESS,
+    MORE_ROLES,
+    SOCKET_CLASSES,
+    Change,
+    network_permissions,
+    outcome,
+    rules_of,
+    told_permissions,
+    told_sockets,
+)
 
 from labelgen import base as bases
-from labelgen.claims import CLAIMS
+from labelgen.claims import CLAIMS, Finding
 from labelgen.errors import InputError
 from labelgen.policy import Policy
 
@@ -56,7 +67,8 @@ def test_sabotage_is_caught_by_its_claim(
     change = Change.read(path)
     built, policy = change.on(more_roles if change.roles == "more" else reference_roles, tmp_path)
     assert "built" in change.fields or outcome(policy) != untouched[change.roles], "this changes nothing"
-    assert change.uncaught(built, built.verify(policy)) == []
+    role = next(role for role in built.verify(policy).roles if role.role == change.role)
+    assert change.uncaught(built, role.findings) == []
 
 
 def test_every_claim_has_its_sabotage() -> None:
@@ -82,45 +94,26 @@ def test_more_roles_hold_untouched(more_roles: BuiltRoles, tmp_path: Path) -> No
 
 # -- many at once
 
-# Every class of sockets but AF_UNIX's that the kernel knows, by its own list (security/selinux/include/classmap.h).
-SOCKETS = """tcp udp rawip netlink packet key netlink_route netlink_tcpdiag netlink_nflog netlink_xfrm netlink_selinux
-netlink_iscsi netlink_audit netlink_fib_lookup netlink_connector netlink_netfilter netlink_dnrt netlink_kobject_uevent
-netlink_generic netlink_scsitransport netlink_rdma netlink_crypto appletalk tun sctp icmp ax25 ipx netrom atmpvc x25
-rose decnet atmsvc rds irda pppox llc can tipc bluetooth iucv rxrpc isdn phonet ieee802154 caif alg nfc vsock kcm
-qipcrtr smc xdp mctp"""
-CLASSES = {"socket", *(f"{name}_socket" for name in SOCKETS.split())}
+
+def _network_findings(built: BuiltRoles, rules: str, folder: Path) -> list[Finding]:
+    extra = folder / "rules.cil"
+    extra.write_text(rules)
+    nonet = next(role for role in built.verify(built.link(folder, [extra])).roles if role.role == "nonet")
+    return [finding for finding in nonet.findings if finding.claim == "network"]
 
 
 def test_each_class_of_socket_is_told_by_name(reference_roles: BuiltRoles, tmp_path: Path) -> None:
-    rules = tmp_path / "rules.cil"
-    rules.write_text("".join(f"(allow lxc_nonet_t self ({name} (create)))\n" for name in sorted(CLASSES)))
-    verdict = reference_roles.verify(reference_roles.link(tmp_path, [rules]))
-    nonet = next(role for role in verdict.roles if role.role == "nonet")
-    told = {match[1] for f in nonet.findings for match in [re.search(r"lxc_nonet_t:(\w+) create", f.message)] if match}
-    assert told == CLASSES
-    assert failing(nonet)[0] == "network"
+    findings = _network_findings(reference_roles, EVERY_SOCKET, tmp_path)
+    assert told_sockets(findings) == SOCKET_CLASSES
 
 
 def test_every_permission_of_sockets_and_labelled_networking_is_told(
     reference_roles: BuiltRoles, tmp_path: Path
 ) -> None:
     """One permission is enough: not only `create` is looked at."""
-    policy = Policy(reference_roles.link(tmp_path))
-    classes = CLASSES | {"netif", "node", "peer", "association", "packet", "infiniband_pkey", "infiniband_endport"}
-    wanted = {(tclass, perm) for tclass in classes for perm in policy.classes[tclass]}
-    wanted |= {("capability", f"net_{name}") for name in ("admin", "raw", "bind_service", "broadcast")}
-    rules = tmp_path / "rules.cil"
-    rules.write_text("".join(f"(allow lxc_nonet_t netif_t ({tclass} ({perm})))\n" for tclass, perm in sorted(wanted)))
-    verdict = reference_roles.verify(reference_roles.link(tmp_path, [rules]))
-    nonet = next(role for role in verdict.roles if role.role == "nonet")
-    told = {
-        (match[1], perm)
-        for f in nonet.findings
-        for match in [re.search(r"netif_t:(\w+) (.*)$", f.message)]
-        if match and f.claim == "network"
-        for perm in match[2].split()
-    }
-    assert told == wanted
+    wanted = network_permissions(Policy(reference_roles.link(tmp_path)).classes)
+    findings = _network_findings(reference_roles, rules_of(wanted), tmp_path)
+    assert told_permissions(findings) == wanted
 
 
 # -- bases
