@@ -1,13 +1,14 @@
 # make build   what is missing on this machine, .venv, and `labelgen build`
 # make test    what the tests need besides, and all tests
 # make lint    ruff and mypy
+# make mutate  each check taken out of the verifier, one at a time: some test notices. Ten minutes or more
 # make bench   times and memory beside the bare commands; BASE=... for one base only
 
 # Two workers; what shares a base stays on one of them, so that no base is made twice.
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 BASE ?=
 
-.PHONY: build test lint bench
+.PHONY: build test lint mutate bench
 
 build:
 	@tools/setup build
@@ -22,6 +23,10 @@ lint:
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+mutate:
+	@tools/setup test
+	.venv/bin/python tests/mutate.py
 
 bench:
 	@tools/setup build
