@@ -66,10 +66,10 @@ def take_apart(path: Path) -> RpmFile:
 
 def read(path: Path, file: RpmFile) -> Package:
     """What is in a package, once every byte of it was found to be as rpm writes it. Raises Damaged."""
-    archive = _unpacked(path)
-    files = dict(rpmfile.archive(archive))
+    archive = unpacked(path, file)
+    files = dict(archive.files)
     manifest = _only(files, MANIFEST)
-    wrong = list(rpmfile.problems(file, len(archive)))
+    wrong = list(rpmfile.problems(file, archive.size))
     if wrong:
         raise Damaged("; ".join(wrong))
     build = _json(manifest, MANIFEST)
@@ -80,11 +80,15 @@ def read(path: Path, file: RpmFile) -> Package:
     return Package(path, file, files, manifest, build, digests, _record(_json(_only(files, RECORD), RECORD)))
 
 
-def _unpacked(path: Path) -> bytes:
-    try:
-        return programs.run("rpm2cpio", path).stdout
-    except programs.ProgramFailed as error:
-        raise Damaged(f"the payload cannot be unpacked: {error.stderr}") from error
+def unpacked(path: Path, file: RpmFile) -> rpmfile.Archive:
+    """What is in the payload of a package; rpm unpacks it where it was not packed with gzip. Raises Damaged."""
+    data = rpmfile.gunzipped(file.payload)
+    if data is None:
+        try:
+            data = programs.run("rpm2cpio", path).stdout
+        except programs.ProgramFailed as error:
+            raise Damaged(f"the payload cannot be unpacked: {error.stderr}") from error
+    return rpmfile.archive(data)
 
 
 def _only(files: Mapping[str, bytes], name: str) -> bytes:

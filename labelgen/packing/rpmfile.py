@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Optional
@@ -265,19 +266,49 @@ def problems(file: RpmFile, archive_size: int) -> Iterator[str]:
         yield "the signature is not in the form of one"
 
 
-def archive(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The regular files of an unpacked payload (cpio, "newc"), with their paths. Raises Damaged."""
+def gunzipped(payload: bytes) -> Optional[bytes]:
+    """A payload unpacked, where it was packed with gzip, as labelgen has rpm do it. Raises Damaged."""
+    if payload[:2] != b"\x1f\x8b":
+        return None
+    stream = zlib.decompressobj(wbits=31)  # with gzip's head and check sum
+    try:
+        data = stream.decompress(payload)
+    except zlib.error as error:
+        raise Damaged(f"the payload cannot be unpacked: {error}") from error
+    if not stream.eof or stream.unused_data:
+        raise Damaged("the payload does not end where it should")
+    return data
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An unpacked payload: path and content of its regular files, and its size without what programs pad it with."""
+
+    files: tuple[tuple[str, bytes], ...]
+    size: int
+
+
+def archive(data: bytes) -> Archive:
+    """Read an unpacked payload (cpio, "newc"). Raises Damaged."""
     at = 0
+    files = []
     while True:
         if data[at : at + 6] not in (b"070701", b"070702") or len(data) < at + 110:
             raise Damaged(f"the payload is no cpio archive (byte {at})")
-        mode, size, length = (int(data[at + 6 + 8 * field : at + 14 + 8 * field], 16) for field in (1, 6, 11))
+        try:
+            mode, size, length = (int(data[at + 6 + 8 * field : at + 14 + 8 * field], 16) for field in (1, 6, 11))
+        except ValueError as error:
+            raise Damaged(f"the payload is no cpio archive (byte {at})") from error
         name = data[at + 110 : at + 110 + length - 1].decode("utf-8", "replace")
         start = at + 110 + length
         start += -start % 4
         if name == "TRAILER!!!":
-            return
+            break
         if mode >> 12 == 0o10:
-            yield name[1:] if name.startswith("./") else name, data[start : start + size]
+            files.append((name[1:] if name.startswith("./") else name, data[start : start + size]))
         at = start + size
         at += -at % 4
+    # Debian 13's rpm2cpio writes whole blocks.
+    if data[start:].strip(b"\0"):
+        raise Damaged("there is something behind the end of the payload")
+    return Archive(tuple(files), start)

@@ -20,6 +20,7 @@ from labelgen import build
 from labelgen.errors import InputError
 from labelgen.packing import check, pack, rpmfile, sign
 from labelgen.packing.check import Options
+from labelgen.packing.package import unpacked
 from labelgen.packing.rebuild import Sources
 from labelgen.packing.report import Report
 from labelgen.packing.rpmfile import Damaged
@@ -83,9 +84,9 @@ def test_every_byte_of_a_package_counts(packages: Path) -> None:
     """Whatever byte of a package is changed, its form or one of its digests no longer holds."""
     path = packages / NONET
     data = path.read_bytes()
-    archive = subprocess.run(["rpm2cpio", path], capture_output=True, check=True).stdout
-    assert list(rpmfile.problems(rpmfile.split(data), len(archive))) == []
-    unseen = [at for at in range(len(data)) if not _is_seen(data, at, 1 << at % 8, len(archive))]
+    size = unpacked(path, rpmfile.split(data)).size
+    assert list(rpmfile.problems(rpmfile.split(data), size)) == []
+    unseen = [at for at in range(len(data)) if not _is_seen(data, at, 1 << at % 8, size)]
     assert unseen == []
 
 
@@ -190,7 +191,7 @@ def test_a_package_is_compared_with_the_build_that_is_given(packages: Path, tmp_
     assert checked(packages / NONET, build=tree).wrong == [f"{packages / NONET}: was made of another build than {tree}"]
 
 
-def repacked(packages: Path, top: Path, change: str) -> Path:
+def repacked(packages: Path, top: Path, change: str, payload: str = "w9.gzdio") -> Path:
     """A package made by somebody else of the same source package, whole and well formed, with a `change` (sed) of the
     spec."""
     define: list[str] = ["--define", f"_topdir {top}"]
@@ -201,7 +202,7 @@ def repacked(packages: Path, top: Path, change: str) -> Path:
     subprocess.run(["sed", "-i", change, spec], check=True)
     settings = {
         "_buildhost": "localhost",
-        "_binary_payload": "w9.gzdio",
+        "_binary_payload": payload,
         "use_source_date_epoch_as_buildtime": "1",
         "clamp_mtime_to_source_date_epoch": "1",
         "_build_name_fmt": "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
@@ -214,6 +215,15 @@ def repacked(packages: Path, top: Path, change: str) -> Path:
         check=True,
     )
     return next(top.rglob(NONET))
+
+
+@pytest.mark.parametrize("payload", ["w6.xzdio", "w3.zstdio"])
+def test_a_package_that_somebody_packed_otherwise_holds(packages: Path, tmp_path: Path, payload: str) -> None:
+    """As a build system does that makes packages of the source package, with its own compression."""
+    package = repacked(packages, tmp_path, "", payload)
+    packed = rpmfile.split(package.read_bytes()).payload[:4]
+    assert packed == {"w6.xzdio": b"\xfd7zX", "w3.zstdio": b"\x28\xb5\x2f\xfd"}[payload]
+    assert checked(package).wrong == []
 
 
 def test_a_module_exchanged_in_a_whole_package_is_named(packages: Path, tmp_path: Path) -> None:
@@ -393,8 +403,8 @@ def test_every_byte_of_a_signed_package_counts(signed: Path, signer: Signer, tmp
     """A byte that the form leaves open is one of the signature: there rpm, with the key, must see it."""
     path = next(signed.glob("lxc-web*"))
     data = path.read_bytes()
-    archive = subprocess.run(["rpm2cpio", path], capture_output=True, check=True).stdout
-    left = [at for at in range(len(data)) if not _is_seen(data, at, 1 << at % 8, len(archive))]
+    size = unpacked(path, rpmfile.split(data)).size
+    left = [at for at in range(len(data)) if not _is_seen(data, at, 1 << at % 8, size)]
     assert 0 < len(left) < 600
     changed = tmp_path / path.name
     for at in [*left[:60:3], *random.Random(3).sample(left, 15)]:
