@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, output, programs
+from labelgen import __version__, ours, output, programs
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -407,45 +407,21 @@ def _words_by_module(modules: Mapping[Path, bytes], mls: bool) -> str:
 
 
 def _others(source: Source, texts: Sequence[bytes]) -> dict[Path, bytes]:
-    """The modules of a base that are not labelgen's. Raises InputError for one that cannot be without these."""
-    ours = any(_is_ours(text) for text in texts)
-    for file, text in zip(source.files, texts):
-        if ours and not _is_ours(text) and not _is_ports(text) and _GIVES_TO_ROLES.search(text):
+    """The modules of a base that are not labelgen's: a base is what the host has besides.
+
+    Raises InputError for one that says something about roles: what it gives them would be overlooked.
+    """
+    found = list(zip(source.files, texts))
+    made = {file: text for file, text in found if ours.is_ours(source.module_name(file), text)}
+    for file, text in found:
+        about = ours.speaks_of_roles(text, made.values()) if file not in made else []
+        if about:
             raise InputError(
-                f"{file}: this module, which is not labelgen's, has rules about roles, "
+                f"{file}: this module, which is not labelgen's, has rules about roles ({', '.join(about)}), "
                 "which a base without the roles cannot hold",
                 "check what is installed with `labelgen verify --policy`, or remove the module first",
             )
-    return {
-        file: text for file, text in zip(source.files, texts) if not _is_ours(text) and not (ours and _is_ports(text))
-    }
-
-
-_OUR_TYPE = re.compile(rb"^\(type lxc_[a-z0-9_]+_t\)$", re.M)
-
-
-def _is_ours(text: bytes) -> bool:
-    """Whether a module was made by labelgen: it declares the roles' attribute, or is a role's and joins it.
-
-    A base is what the host has besides. A module of somebody else's that only gives roles more is no part of it either
-    way: it cannot be linked without them. `verify --policy` sees it.
-    """
-    return b"(typeattribute lxc_domain)" in text or (
-        b"(typeattributeset lxc_domain (" in text and bool(_OUR_TYPE.search(text))
-    )
-
-
-_ONLY_PORTS = re.compile(rb"(\s|;[^\n]*\n|\(portcon [^\n]* lxc_[a-z0-9_]+_t [^\n]*\n?)*\Z")
-
-
-def _is_ports(text: bytes) -> bool:
-    """Whether a module holds nothing but the portcons of roles' own port types."""
-    return b"(portcon " in text and bool(_ONLY_PORTS.match(text + b"\n"))
-
-
-_GIVES_TO_ROLES = re.compile(
-    rb"\(typeattributeset cil_gen_require (lxc_domain|lxc_net_domain|lxc_file_type|lxc_[a-z0-9_]+_t)\)"
-)
+    return {file: text for file, text in found if file not in made}
 
 
 def _to_cil(source: Source, file: Path, content: bytes, scratch: Path) -> bytes:

@@ -75,6 +75,12 @@ def _runs(first: list[int], cons: list[Portcon], initial_type: str, initial_cont
         low = high + 1
 
 
+def own_port_type(role: str, replaced: str = "") -> str:
+    """The name of the port type of a role's own, or of one of several, in the place of the type `replaced`."""
+    stem = replaced[: -len("_t")] if replaced.endswith("_t") else replaced
+    return f"lxc_{role}_{stem or 'port'}_t"
+
+
 def as_text(ranges: Iterable[tuple[int, int]]) -> str:
     """`80, 443, 8000-8010`: ranges in order, neighbours joined."""
     joined: list[tuple[int, int]] = []

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from labelgen import filepath, yamlfile
 from labelgen.errors import InputError, Problem, RoleFileError
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
+from labelgen.ports import own_port_type
 
 SUFFIXES = (".yaml", ".yml")
 DEFAULT_PARENT = "svirt_lxc_net_t"
@@ -296,8 +297,7 @@ class Role(_Strict):
 
     def port_type(self, replaced: str = "") -> str:
         """The name of its own port type, and where it needs several, of the one in the place of the type `replaced`."""
-        stem = replaced[: -len("_t")] if replaced.endswith("_t") else replaced
-        return f"lxc_{self.name}_{stem or 'port'}_t"
+        return own_port_type(self.name, replaced)
 
     @property
     def declared_network(self) -> Optional[Network]:
