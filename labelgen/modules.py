@@ -447,6 +447,17 @@ def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Proble
                 taken.append((protocol, segment, file))
 
 
+def _same_names(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Problem]:
+    """Roles that would each declare one and the same type on this base: a linker takes several declarations for one.
+    A role that needs several port types has one like `lxc_ftp_unreserved_port_t`, as a role `ftp_unreserved` may."""
+    taken: dict[str, RoleFile] = {}
+    for file, module in modules:
+        for name in (module.role.type, *(own.name for own in (*module.ports, *module.files))):
+            other = taken.setdefault(name, file)
+            if other is not file:
+                yield file.problem("name", message=f"{name} is also what {other.path} makes; rename one")
+
+
 def role_modules(files: Sequence[RoleFile], facts: Facts) -> list[RoleModule]:
     """The modules of several roles. Raises RoleFileError with the problems of all of them."""
     built: list[tuple[RoleFile, RoleModule]] = []
@@ -456,7 +467,7 @@ def role_modules(files: Sequence[RoleFile], facts: Facts) -> list[RoleModule]:
             built.append((file, role_module(file, facts)))
         except RoleFileError as error:
             problems += error.problems
-    problems += _overlaps(built)
+    problems += [*_overlaps(built), *_same_names(built)]
     if problems:
         raise RoleFileError(problems)
     return [module for _, module in built]

@@ -9,7 +9,7 @@ import pytest
 from bases import BuiltRoles
 
 from labelgen import base as bases
-from labelgen.errors import InputError
+from labelgen.errors import InputError, RoleFileError
 
 MORE = "(allow lxc_web_t smtp_port_t (tcp_socket (name_connect)))\n"
 REQUIRED = "(typeattributeset cil_gen_require lxc_domain)\n(typeattributeset cil_gen_require smtp_port_t)\n"
@@ -72,6 +72,15 @@ def test_a_module_of_ours_that_speaks_of_other_roles_is_not_ours(installed: Path
     file.write_text(text + file.read_text())
     with pytest.raises(InputError, match=name):
         cil_of(installed)
+
+
+def test_two_roles_with_one_port_type_are_refused(tmp_path: Path) -> None:
+    """Of its several port types, `ftp` would call one as `ftp_unreserved` calls its only one."""
+    for name, ports in (("ftp", "[700, 30100]"), ("ftp_unreserved", "[31100]")):
+        text = f"name: {name}\nsummary: Serves.\nnetwork: {{bind: {{tcp: {ports}}}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(RoleFileError, match=r"ftp_unreserved\.yaml:1:7: lxc_ftp_unreserved_port_t is also what"):
+        BuiltRoles.build("reference", tmp_path, tmp_path)
 
 
 def test_words_in_strings_and_comments_are_no_rules(installed: Path) -> None:
