@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Optional, Union
 
-from labelgen import conditions
+from labelgen import conditions, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, leaves, single_level
@@ -473,26 +473,22 @@ def _unmet(subject: Subject, need: Need, where: Where) -> Iterator[Finding]:
             conditions.negation(met.condition),
             where,
         )
-    source = single_level("system_u", "system_r", subject.domain, "c1", "c2")
-    refusing = subject.verification.constraints.refusing
-    for constraint in (
-        constraint
-        for target in need.targets
-        for constraint in refusing(source, _object(subject, target), need.tclass, need.perm)
-    ):
+    key = (need.tclass, need.perm)
+    left = conditions.any_of(refused.unmasked(subject, key, target) for target in need.targets)
+    if left is not True:
+        yield subject.finding(
+            "able",
+            f"{subject.domain} is refused what it declares by a bound (typebounds): {need}",
+            condition=conditions.negation(left),
+            where=where,
+        )
+    for constraint in (text for target in need.targets for text in refused.refusing(subject, key, target)):
         yield subject.finding(
             "able",
             f"{subject.domain} is refused what it declares by a constraint: {need}",
             (constraint.text,),
             where=where,
         )
-
-
-def _object(subject: Subject, type_name: str) -> Context:
-    """A context of a type: the domain's own, or an object at the lowest level."""
-    categories = ("c1", "c2") if type_name == subject.domain else ()
-    selinux_role = "system_r" if type_name == subject.domain else "object_r"
-    return single_level("system_u", selinux_role, type_name, *categories)
 
 
 def _files_able(subject: Subject) -> Iterator[Finding]:
@@ -509,6 +505,20 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(
                     "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
                 )
+        yield from _files_refused(subject, number, name, entry.access)
+
+
+def _files_refused(subject: Subject, number: int, name: str, access: str) -> Iterator[Finding]:
+    """What the role may do to its own files by a rule, and a bound or a constraint refuses."""
+    for key in ((tclass, perm) for tclass, perms in FILE_ACCESS[access].items() for perm in perms):
+        if not subject.worst.get(key, 0) & subject.policy.bits[name]:
+            continue
+        if refused.unmasked(subject, key, name) is not True:
+            words = f"a bound (typebounds) keeps {subject.domain} from {name}:{key[0]} {key[1]}"
+            yield subject.finding("able", words, where=("files", number))
+        for constraint in refused.refusing(subject, key, name):
+            words = f"a constraint keeps {subject.domain} from {name}:{key[0]} {key[1]}"
+            yield subject.finding("able", words, (constraint.text,), where=("files", number))
 
 
 def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[Finding]:
@@ -630,6 +640,12 @@ def complete(subject: Subject) -> Iterator[Finding]:
             have = subject.grants.always.get(key, 0) | subject.grants.sometimes.get(guard, {}).get(key, 0)
             yield from _missing(subject, key, bits, have, guard.condition)
     yield from _narrower_xperms(subject)
+    for target, key in refused.masked(subject):
+        words = f"a bound (typebounds) keeps {subject.domain} from what {subject.parent} may do: "
+        yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", where=("parent",))
+    for target, key, constraint in refused.refused_beside_parent(subject):
+        words = f"a constraint keeps {subject.domain} from what {subject.parent} may do: "
+        yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", (constraint.text,), where=("parent",))
 
 
 def _narrower_xperms(subject: Subject) -> Iterator[Finding]:

@@ -452,7 +452,8 @@ def _same_names(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Prob
     A role that needs several port types has one like `lxc_ftp_unreserved_port_t`, as a role `ftp_unreserved` may."""
     taken: dict[str, RoleFile] = {}
     for file, module in modules:
-        for name in (module.role.type, *(own.name for own in (*module.ports, *module.files))):
+        own = (*(port.name for port in module.ports), *(private.name for private in module.files))
+        for name in (module.role.type, *own):
             other = taken.setdefault(name, file)
             if other is not file:
                 yield file.problem("name", message=f"{name} is also what {other.path} makes; rename one")

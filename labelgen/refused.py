@@ -1,0 +1,149 @@
+"""What a rule grants and the kernel refuses all the same: by a bound (typebounds) or by a constraint.
+
+services.c, context_struct_compute_av: the rules are added up, then the constraints take away, then
+type_attribute_bounds_av takes away what the source's bound may not do to the target's bound, or to the target where
+it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from labelgen import conditions
+from labelgen.access import Access, Grants, Key
+from labelgen.conditions import Condition
+from labelgen.constraints import Constraints, Context, leaves, single_level
+from labelgen.derivation import FILE_TYPE
+from labelgen.network import LEADING
+from labelgen.policy import Constraint, members
+
+if TYPE_CHECKING:
+    from labelgen.claims import Subject
+
+SYSTEM = ("system_u", "system_r")
+OBJECT = "object_r"
+# The categories of a container, and of another one.
+OWN, OTHERS = ("c1", "c2"), ("c3", "c4")
+
+
+@lru_cache(maxsize=16)
+def _outgoing(access: Access, type_name: str) -> Grants:
+    return access.outgoing(type_name)
+
+
+# -- bounds
+
+
+def unmasked(subject: Subject, key: Key, target: str) -> Condition:
+    """When the bounds leave the role what a rule grants it on a target."""
+    policy, access = subject.policy, subject.verification.access
+    source = policy.bounds.get(subject.domain)
+    condition: Condition = True
+    while source is not None and condition is not False:
+        target = policy.bounds.get(target, target)
+        condition = conditions.both(condition, _outgoing(access, source).condition(key, policy.bits[target]))
+        source = policy.bounds.get(source)
+    return condition
+
+
+def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
+    """What the parent may do to types that others bound, and the kernel masks for the role: target and permission."""
+    policy = subject.policy
+    of_roles = subject.verification.role_domains | policy.attributes.get(FILE_TYPE, 0)
+    bounded = subject.verification.bits_of(policy.bounds) & ~of_roles
+    if not bounded:
+        return
+    parent = _outgoing(subject.verification.access, subject.parent)
+    for key, bits in sorted(parent.worst().items()):
+        for number in members(bits & bounded & ~policy.network.part(*key, bits)):
+            granted = parent.condition(key, 1 << number)
+            if not conditions.implies(granted, unmasked(subject, key, policy.type_names[number])):
+                yield policy.type_names[number], key
+
+
+# -- constraints
+
+
+def refusing(subject: Subject, key: Key, target: str) -> Iterator[Constraint]:
+    """The constraints that refuse the role a permission on its own or on what carries no categories, as files on disk
+    do; what it creates carries its own."""
+    of_its_own = target == subject.domain or key[1] == "create"
+    role = SYSTEM[1] if target == subject.domain else OBJECT
+    source = single_level(*SYSTEM, subject.domain, *OWN)
+    yield from subject.verification.constraints.refusing(
+        source, single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ())), *key
+    )
+
+
+def refused_beside_parent(subject: Subject) -> Iterator[tuple[str, Key, Constraint]]:
+    """What a constraint leaves the parent and refuses the role, as it names one of them: target, permission and
+    constraint. A binary base cannot show whether an attribute that eases a constraint is free of network, so that a
+    role may not join it; there, only what the system's own SELinux user and role may do counts."""
+    verification = subject.verification
+    for constraint in verification.policy.constraints:
+        if constraint.kind.endswith("validatetrans") or not _tells_apart(subject, constraint):
+            continue
+        found = next(_refused_beside(subject, constraint), None)
+        if found:
+            yield (*found, constraint)
+
+
+def _tells_apart(subject: Subject, constraint: Constraint) -> bool:
+    """Whether it names a set in which only one of the role and its parent is."""
+    bits, parent = subject.policy.bits, subject.policy.bits[subject.parent]
+    return any(
+        bool(bits[name] & subject.bit) != bool(bits[name] & parent)
+        for operand, names, _ in leaves(constraint.expression)
+        if operand.startswith("t")
+        for name in names
+    )
+
+
+def _refused_beside(subject: Subject, constraint: Constraint) -> Iterator[tuple[str, Key]]:
+    worst = _outgoing(subject.verification.access, subject.parent).worst()
+    for perm in sorted(constraint.perms):
+        key = (constraint.tclass, perm)
+        bits = worst.get(key, 0)
+        bits &= ~subject.policy.network.part(*key, bits) & ~subject.verification.role_domains
+        if perm in LEADING.get(constraint.tclass, ()):
+            bits &= subject.policy.bits[subject.parent]
+        for target in _samples(subject, constraint, bits):
+            if any(_is_harder(subject, constraint, *pair) for pair in _pairs(subject, target)):
+                yield target, key
+
+
+def _samples(subject: Subject, constraint: Constraint, bits: int) -> Iterator[str]:
+    """A target for each way in which a constraint can tell types apart, and the parent itself."""
+    policy, parent = subject.policy, subject.policy.bits[subject.parent]
+    if bits & parent:
+        yield subject.parent
+    parts = [bits & ~parent]
+    for operand, names, _ in leaves(constraint.expression):
+        named = subject.verification.bits_of(names) if operand == "t2" else 0
+        parts = [part for whole in parts for part in (whole & named, whole & ~named) if part]
+    yield from (policy.type_names[next(members(part))] for part in parts)
+
+
+def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context, Context, Context]]:
+    """The parent with a target, and the role with the same: at its own categories, at none and at another's."""
+    verification = subject.verification
+    its_own = subject.domain if target == subject.parent else target
+    for user, selinux_role in verification.identities if verification.exact else [SYSTEM]:
+        parent, role = (single_level(user, selinux_role, name, *OWN) for name in (subject.parent, subject.domain))
+        kind = selinux_role if target == subject.parent else OBJECT
+        for categories in (OWN, (), OTHERS):
+            yield (
+                parent,
+                single_level(user, kind, target, *categories),
+                role,
+                single_level(user, kind, its_own, *categories),
+            )
+
+
+def _is_harder(
+    subject: Subject, constraint: Constraint, parent: Context, its: Context, role: Context, own: Context
+) -> bool:
+    constraints: Constraints = subject.verification.constraints
+    return constraints.holds(constraint, parent, its) and not constraints.holds(constraint, role, own)
