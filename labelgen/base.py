@@ -263,7 +263,7 @@ def _is_installed_role(source: Source, file: Path, content: bytes) -> bool:
         text = bz2.decompress(content) if content[:3] == b"BZh" else content
     except (OSError, ValueError, EOFError):
         return False
-    return _is_ours(text) or _is_ports(text)
+    return ours.is_ours(source.module_name(file), text)
 
 
 @cache
