@@ -22,6 +22,8 @@ from typing import Callable, Union
 
 from labelgen import base as bases
 from labelgen import programs
+from labelgen.packing.pack import macros
+from labelgen.packing.spec import SPEC
 
 Argument = Union[str, Path]
 
@@ -208,6 +210,26 @@ def questions(bare: Bare, read: Cost, repeat: int) -> None:
     line("labelgen --help", helped, target(helped.wall, 0.15, "s"))
 
 
+def packing(bare: Bare, repeat: int) -> None:
+    """Packages of the roles, beside the one run of rpmbuild that their spec needs."""
+    packages, top = bare.scratch / "packages", bare.scratch / "rpmbuild"
+    pack = ("rpm", "--build", bare.built, "--output", packages)
+    run(LABELGEN, *pack)
+    run("rpm", "-i", "--nodeps", "--define", f"_topdir {top}", *packages.glob("*.src.rpm"))
+    plain = ("-ba", "--nodeps", "--define", f"_topdir {top}", top / "SPECS" / SPEC)
+    settings = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
+    packed, alone, as_labelgen = in_turn(
+        repeat,
+        lambda: run(LABELGEN, *pack),
+        lambda: run("rpmbuild", *plain),
+        lambda: run("rpmbuild", *settings, *plain),
+    )
+    line("rpmbuild -ba of the same spec", alone)
+    line("the same with labelgen's settings", as_labelgen)
+    each = f"{packed.processor / as_labelgen.processor:.2f} x with labelgen's settings"
+    line("labelgen rpm", packed, f"{target(packed.processor / alone.processor, 1.2, 'x rpmbuild, processor')}; {each}")
+
+
 def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scratch: Path) -> None:
     """Builds of more and more roles."""
     first: tuple[int, Cost] | None = None
@@ -248,6 +270,8 @@ def bench(spec: str, numbers: Sequence[int], repeat: int) -> None:
         bare = Bare(base, scratch / "built", scratch)
         read = shipped(bare, spec, repeat)
         questions(bare, read, repeat)
+        if spec == "reference":  # packages cost the same for every base
+            packing(bare, repeat)
         if numbers:
             growing(base, spec, numbers, read, scratch)
 
