@@ -13,11 +13,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import IO, Callable, Optional, TypeVar, Union
 
 from labelgen.errors import MachineError, printable
@@ -131,6 +131,52 @@ def find(program: str) -> str:
     return found
 
 
+# What runs now, in whatever thread.
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def _to_its_end(
+    argv: Sequence[str], stdin: bytes, cwd: Optional[Path], environment: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """As subprocess.run, and known to `_running` meanwhile."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=environment) as process:
+        _running.add(process)
+        try:
+            stdout, stderr = process.communicate(stdin, timeout)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _running.discard(process)
+    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+
+def _kill_all(until: Event) -> None:
+    while not until.wait(0.05):
+        for process in tuple(_running):
+            process.kill()
+
+
+@contextlib.contextmanager
+def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to start programs in; what still runs when the block ends with an error is killed.
+
+    Signals interrupt the main thread alone: a program that another one started is never lost half-way.
+    """
+    over = Event()
+    try:
+        with ThreadPoolExecutor(number) as workers:
+            try:
+                yield workers
+            except BaseException:
+                Thread(target=_kill_all, args=(over,), daemon=True).start()
+                workers.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        over.set()
+
+
 def run(
     program: str,
     *arguments: Argument,
@@ -146,16 +192,10 @@ def run(
     `timeout` in seconds. Raises ProgramMissing, ProgramFailed, NothingMade.
     """
     argv = [find(program), *map(str, arguments)]
+    surroundings = {**os.environ, **(environment or {}), "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            cwd=cwd,
-            env={**os.environ, **(environment or {}), "LC_ALL": "C"},
-            timeout=timeout,
-            capture_output=True,
-            check=False,
-        )
+        with _workers(1) as workers:
+            done = workers.submit(_to_its_end, argv, stdin, cwd, surroundings, timeout).result()
     except subprocess.TimeoutExpired as error:
         raise ProgramFailed(argv, f"did not end within {timeout:g} seconds") from error
     except OSError as error:
@@ -253,7 +293,8 @@ def watch(
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`function` of every item, as many at a time as there are processors; results in the order of the items.
 
-    For functions that wait for programs. Raises the first error, in that order.
+    For functions that wait for programs. Raises the first error, in that order; then, and when the process is
+    interrupted, what still runs is killed.
     """
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
+    with _workers(os.cpu_count() or 1) as workers:
         return list(workers.map(function, items))

@@ -120,10 +120,11 @@ def test_a_program_that_hangs_is_told_and_not_waited_for(
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("name", TOOLS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_a_program_hangs_ends_both(place: Place, number: signal.Signals) -> None:
+def test_a_signal_while_a_program_hangs_ends_both(place: Place, name: str, number: signal.Signals) -> None:
     """The signal goes to labelgen alone, as `kill` sends it."""
-    env = with_fake(place, "secilc", 'echo $$ > "${0%/*}/started"; exec sleep 305')
+    env = with_fake(place, name, 'echo $$ > "${0%/*}/started"; exec sleep 305')
     place.build("--output", "warm").held()
     started = place.folder / "bin" / "started"
     with subprocess.Popen(
