@@ -9,7 +9,6 @@ import io
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
@@ -100,6 +99,8 @@ def run() -> NoReturn:
         _end(INTERRUPTED)
     except BaseException:
         # Python would end with 1, which here means that a claim fails.
+        import traceback  # noqa: PLC0415 - for this alone
+
         traceback.print_exc()
         print("error: this is a fault of labelgen itself, not of what it was given", file=sys.stderr)
         _end(FAULT)

@@ -120,15 +120,3 @@ def on_base(base: str, tmp_path_factory: pytest.TempPathFactory) -> OnBase:
 def reference_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
     """The shipped roles, built on the reference base."""
     return BuiltRoles.build("reference", packaged("roles"), tmp_path_factory.mktemp("reference"))
-
-
-# Tests of what is known to be wrong and not mended yet: they run, and may fail.
-UNMENDED = Path(__file__).parent / "unmended.txt"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, or whole files of them, that unmended.txt names."""
-    names = {line for line in UNMENDED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
-    for item in items:
-        if names & {item.name, item.name.split("[")[0], item.path.name}:
-            item.add_marker(pytest.mark.xfail(reason="known and not mended yet", strict=False))

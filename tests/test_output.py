@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import LABELGEN, NONET, Place, as_another_user, public_place, shared_cache, small_disk, tree
+from commandline import (
+    LABELGEN,
+    NONET,
+    Place,
+    as_another_user,
+    fake_program,
+    public_place,
+    shared_cache,
+    small_disk,
+    tree,
+)
 
-from labelgen import base
+from labelgen import base, programs
 from labelgen.shipped import packaged
 
 REFERENCE = Path(base.__file__).parent / "reference"
@@ -307,45 +317,63 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def duration(place: Place) -> float:
-    """How long a build takes, as a process of its own."""
-    started = time.monotonic()
-    place.run("build", "--base", "reference").held()
-    return time.monotonic() - started
+# Read by Python before anything of ours: a signal to itself (and to its programs, as a terminal sends Ctrl-C) at the
+# so-manieth thing that the build does, of those that Python tells: what it imports, opens, makes, starts and renames.
+# Counted from when labelgen has seen to its signals; what Python does before is Python's own.
+INTERRUPTED_AT = """
+import os, signal, sys
+
+kinds = ("import", "open", "os.", "shutil.", "tempfile.", "subprocess.", "ctypes.")
+moment, number, counted = (int(os.environ[f"LABELGEN_TEST_{name}"]) for name in ("MOMENT", "SIGNAL", "COUNTED"))
+done = -1
+
+def hook(event, arguments):
+    global done
+    if event == "import" and arguments[0] == "labelgen.cli":
+        done = 0
+    if event.startswith(kinds) and done >= 0:
+        done += 1
+        if counted:
+            os.write(counted, b".")
+        elif done == moment:
+            (os.killpg if number in (signal.SIGINT, signal.SIGKILL) else os.kill)(os.getpid(), number)
+
+sys.addaudithook(hook)
+"""
+# LABELGEN_TEST_MOMENTS=20 tries twenty times as many.
+MORE_MOMENTS = int(os.environ.get("LABELGEN_TEST_MOMENTS", "1"))
 
 
-def bare_python(place: Place) -> float:
-    """How long Python takes before it runs the first line of ours."""
-    started = time.monotonic()
-    subprocess.run([LABELGEN.parent / "python", "-c", "pass"], check=True)
-    return time.monotonic() - started
-
-
-def moments(start: float, end: float, number: int) -> Iterator[float]:
-    """So many moments, one at random in each part of a time."""
-    part = (end - start) / number
-    for count in range(number):
-        yield start + (count + random.random()) * part
-
-
-def interrupted_build(place: Place, moment: float, number: int, temporary: Path) -> tuple[int, str, str]:
-    """Start a build in a session of its own, send it a signal after `moment` seconds; status, stdout and stderr.
-
-    Ctrl-C and SIGKILL go to its programs too, as a terminal and a container's end send them.
-    """
-    with subprocess.Popen(
+def build_with_hook(place: Place, folder: Path, moment: int, number: int, counted: int = 0) -> tuple[int, str]:
+    """A build in a session of its own that gets a signal at a moment; status and stderr."""
+    hook, temporary = folder / "hook", folder / "temporary"
+    for made in (hook, temporary):
+        made.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(INTERRUPTED_AT)
+    extra = {"LABELGEN_TEST_MOMENT": moment, "LABELGEN_TEST_SIGNAL": int(number), "LABELGEN_TEST_COUNTED": counted}
+    settings = {**{name: str(value) for name, value in extra.items()}, "PYTHONPATH": str(hook)}
+    done = subprocess.run(
         [LABELGEN, "build", "--base", "reference"],
         cwd=place.folder,
-        env=place.environment({"TMPDIR": str(temporary)}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        env=place.environment({**settings, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}),
+        capture_output=True,
         text=True,
+        check=False,
+        timeout=120,
         start_new_session=True,
-    ) as process:
-        time.sleep(moment)
-        (os.killpg if number in (signal.SIGINT, signal.SIGKILL) else os.kill)(process.pid, number)
-        out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+        pass_fds=[counted] if counted else [],
+    )
+    return done.returncode, done.stderr
+
+
+def moments(place: Place, folder: Path, number: int) -> Iterator[int]:
+    """So many moments of a build, from its first to its last, evenly."""
+    with tempfile.TemporaryFile() as count:
+        assert build_with_hook(place, folder, 0, 0, count.fileno()) == (0, "")
+        last = count.seek(0, os.SEEK_END)
+    assert last > 500
+    number *= MORE_MOMENTS
+    return (1 + last * step // number for step in range(number))
 
 
 def leftovers(place: Place) -> list[str]:
@@ -366,51 +394,51 @@ def temporary_files(folder: Path) -> list[str]:
 def test_ctrl_c_and_polite_signals_at_any_moment_leave_a_whole_build_and_nothing_else(
     busy: Place, tmp_path: Path, number: signal.Signals, status: int, times: int
 ) -> None:
-    took, startup = duration(busy), bare_python(busy)
     seen = set()
-    for count, moment in enumerate(moments(2 * startup, took, times)):
+    for moment in moments(busy, tmp_path, times):
         before = manifest(busy.output)
-        busy.role(NONET.replace("A role of the tests.", f"{number.name} {count}."))
-        got, _, err = interrupted_build(busy, moment, number, tmp_path)
+        busy.role(NONET.replace("A role of the tests.", f"{number.name} {moment}."))
+        got, err = build_with_hook(busy, tmp_path, moment, number)
         changed = manifest(busy.output) != before
-        told = f"{number.name} after {moment:.3f} s of {took:.3f} s: status {got}, {changed=}, {err!r}"
+        told = f"{number.name} at {moment}: status {got}, {changed=}, {err!r}"
         seen.add(got)
         assert "Traceback" not in err, told
-        # Before the first and after the last line of ours Python is ended by the signal itself; a shell says 128+n too.
+        # While the command line is imported Python is ended by the signal itself; a shell says 128+n then too.
         assert got in (status, -number, 0), told
         assert_whole(busy.output)
         assert got != 130 or err.strip() == "interrupted", told
         assert got != 0 or changed, told
         assert leftovers(busy) == [], told
-        assert temporary_files(tmp_path) == [], told
+        assert temporary_files(tmp_path / "temporary") == [], told
     assert status in seen, f"no moment was inside the build: {seen}"
 
 
 def test_kill_at_any_moment_leaves_a_whole_build_and_what_the_next_one_clears_away(busy: Place, tmp_path: Path) -> None:
-    took = duration(busy)
     seen = set()
-    for count, moment in enumerate(moments(0, took, 12)):
+    for moment in moments(busy, tmp_path, 12):
         before = manifest(busy.output)
-        busy.role(NONET.replace("A role of the tests.", f"kill {count}."))
-        got, _, _ = interrupted_build(busy, moment, signal.SIGKILL, tmp_path)
+        busy.role(NONET.replace("A role of the tests.", f"kill {moment}."))
+        got, _ = build_with_hook(busy, tmp_path, moment, signal.SIGKILL)
         seen.add(got)
         assert_whole(busy.output)
         assert got != 0 or manifest(busy.output) != before
     assert -signal.SIGKILL in seen
-    busy.run("build", "--base", "reference", env={"TMPDIR": str(tmp_path)}).held()
+    busy.run("build", "--base", "reference", env={"TMPDIR": str(tmp_path / "temporary")}).held()
     assert_whole(busy.output)
     assert leftovers(busy) == []
-    assert temporary_files(tmp_path) == []
+    assert temporary_files(tmp_path / "temporary") == []
 
 
 def test_kill_while_the_base_is_read_leaves_no_half_made_cache(place: Place, tmp_path: Path) -> None:
     place.cache = tmp_path / "cache"
-    took = duration(place)
-    for moment in moments(took / 5, took, 5):
+    seen = set()
+    for moment in moments(place, tmp_path, 6):
         shutil.rmtree(place.cache, ignore_errors=True)
-        interrupted_build(place, moment, signal.SIGKILL, tmp_path)
+        got, _ = build_with_hook(place, tmp_path, moment, signal.SIGKILL)
+        seen.add(got)
         for made in place.cache.glob("labelgen/[!.]*"):
             assert (made / "done").is_file()
+    assert seen == {-signal.SIGKILL}
     place.run("build", "--base", "reference").held()
     assert_whole(place.output)
     assert list((place.cache / "labelgen").glob(".*")) == []
@@ -439,27 +467,28 @@ def test_two_builds_at_once_leave_one_whole_build_and_one_cache(place: Place, tm
 
 def test_a_build_that_is_under_way_is_not_cleared_away_by_another(place: Place) -> None:
     place.build().held()
+    waits = 'cd "${0%/*}"; touch started; until [ -e go ]; do sleep 0.05; done; cd "$OLDPWD"'
+    programs_of_first = fake_program(place.folder / "bin", "secilc", f'{waits}; exec {programs.find("secilc")} "$@"')
     with subprocess.Popen(
         [LABELGEN, "build", "--base", "reference"],
         cwd=place.folder,
-        env=place.environment(),
+        env=place.environment({"PATH": f"{programs_of_first}:{os.environ['PATH']}"}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as first:
-        deadline = time.monotonic() + 20
-        while not leftovers(place) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        first.send_signal(signal.SIGSTOP)
+        while not (programs_of_first / "started").exists():
+            assert first.poll() is None
+            time.sleep(0.01)
         under_way = leftovers(place)
-        assert under_way, "the first build was over before it could be stopped"
+        assert len(under_way) == 2
         place.build().held()
         assert leftovers(place) == under_way
-        first.send_signal(signal.SIGCONT)
+        (programs_of_first / "go").touch()
         _, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
     assert_whole(place.output)
-    assert leftovers(place) == []
+    assert leftovers(place) == ["bin"]
 
 
 def test_a_hidden_folder_that_is_not_ours_is_not_cleared_away(place: Place) -> None:
