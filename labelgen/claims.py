@@ -56,6 +56,12 @@ KEPT_APART = {
     "dir": ("add_name", "read", "remove_name", "search", "setattr", "write"),
 }
 LEFT_TO_THE_BASE = {
+    # hooks.c: selinux_task_kill, selinux_task_getpgid and their like, selinux_ptrace_access_check, selinux_getprocattr
+    "process": (
+        *("getattr", "getcap", "getpgid", "getrlimit", "getsched", "getsession", "setpgid", "setrlimit", "setsched"),
+        *("sigchld", "signull"),
+    ),
+    "fd": ("use",),
     "unix_stream_socket": ("connectto",),
     "unix_dgram_socket": ("sendto",),
     "lnk_file": ("create", "read", "rename", "unlink"),
@@ -64,7 +70,8 @@ LEFT_TO_THE_BASE = {
     "key": ("read", "view", "write"),
     "shm": ("read", "unix_read", "unix_write", "write"),
     "sem": ("read", "unix_write", "write"),
-    "msgq": ("read", "unix_read", "unix_write", "write"),
+    "msg": ("receive", "send"),
+    "msgq": ("enqueue", "read", "unix_read", "unix_write", "write"),
 }
 
 

@@ -192,7 +192,8 @@ class Deriver:
 
     def _self_network(self, attribute: str) -> bool:
         """Whether every type of the attribute has a network permission on itself that the parent has too: a `self`
-        rule of the attribute, which a kernel policy shows only written out for each type (libsepol, expand.c)."""
+        rule of the attribute, which a kernel policy shows only written out for each type (libsepol, expand.c). What
+        every domain has of labelled networking opens no socket, and is said as a limit."""
         shared: Optional[set[tuple[str, str]]] = None
         for name in self.policy.names(self.policy.attributes[attribute]):
             own = {
@@ -200,6 +201,7 @@ class Deriver:
                 for rule in self.policy.by_source.get(name, ())
                 if rule.target == name and rule.kind == "allow"
                 for perm in self.network.of(rule.tclass, rule.perms)
+                if rule.tclass not in LABELLED_NETWORKING
             }
             shared = own if shared is None else shared & own
         return bool(shared)

@@ -17,7 +17,8 @@ from labelgen.claims import (
     not_kept_apart,
     refused_identities,
 )
-from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, PROTOCOLS
+from labelgen.constraints import leaves
+from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, LABELLED_NETWORKING, PROTOCOLS
 from labelgen.ports import Segment, as_text
 from labelgen.reach import Reach
 from labelgen.role import Network, Ports
@@ -46,6 +47,7 @@ class RoleVerdict:
     neighbours: tuple[Neighbour, ...]
     limits: tuple[str, ...]
     reach: Reach
+    ways_out: tuple[WayOut, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -68,6 +70,7 @@ class RoleVerdict:
             "findings": [_finding_json(finding) for finding in self.findings],
             "neighbours": [asdict(neighbour) for neighbour in self.neighbours],
             "limits": list(self.limits),
+            "ways_out": [asdict(way) for way in self.ways_out],
             "reach": self.reach.summary(),
         }
 
@@ -108,6 +111,7 @@ def _role_verdict(subject: Subject) -> RoleVerdict:
         tuple(neighbours(subject)),
         tuple(limits(subject)),
         subject.reach,
+        tuple(ways_out(subject)),
     )
 
 
@@ -208,16 +212,33 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
 _TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
 
 
+@dataclass(frozen=True)
+class WayOut:
+    """A domain whose unix sockets the role may talk to, and whether its parent may too."""
+
+    domain: str
+    permission: str
+    parent: bool
+
+
+def ways_out(subject: Subject) -> Iterator[WayOut]:
+    """The domains that could act on the network for the role, because it may talk to their unix sockets."""
+    theirs = subject.verification.access.outgoing(subject.parent).worst()
+    for tclass, perm in _TALKS:
+        for name in subject.policy.names(subject.worst.get((tclass, perm), 0) & ~subject.bit):
+            parents = bool(theirs.get((tclass, perm), 0) & subject.policy.bits[name])
+            yield WayOut(name, f"{tclass} {perm}", parents)
+
+
 def _ways_out(subject: Subject) -> Iterator[str]:
-    others = 0
-    for key in _TALKS:
-        others |= subject.worst.get(key, 0)
-    names = subject.policy.names(others & ~subject.bit)
-    if names:
-        yield (
-            f"It may talk to the unix sockets of {_some(names)}, as its parent may; those can act on the network "
-            "for it if they choose to."
-        )
+    ways = list(ways_out(subject))
+    for parents, words in ((True, "as its parent may"), (False, "which its parent may not")):
+        names = sorted({way.domain for way in ways if way.parent == parents})
+        if names:
+            yield (
+                f"It may talk to the unix sockets of {_some(names)}, {words}; those can act on the network "
+                "for it if they choose to."
+            )
 
 
 # What a role may do with something that the administrator has to give it first.
@@ -246,13 +267,39 @@ def _some(names: list[str]) -> str:
 
 
 def _mcs_limits(subject: Subject) -> Iterator[str]:
+    """What one container may do to another of the same role, whatever their categories."""
     open_: dict[str, set[str]] = defaultdict(set)
     keys: list[tuple[str, Key]] = list(not_kept_apart(subject, LEFT_TO_THE_BASE))
     for _, (tclass, perm) in keys:
         open_[tclass].add(perm)
+    on_processes = sorted(open_.pop("process", ()))
+    if on_processes:
+        yield (
+            "Categories keep no container of a role from another one's processes, where it can see them, for: "
+            f"{' '.join(on_processes)}."
+        )
     if open_:
         words = "; ".join(f"{tclass} {' '.join(sorted(perms))}" for tclass, perms in sorted(open_.items()))
         yield f"The constraints of this base do not keep two containers of one role apart for: {words}."
+
+
+def _hidden_attributes(subject: Subject) -> Iterator[str]:
+    """What a binary base costs: attributes that constraints ask for, and that a role may join only if it is seen that
+    they grant no network."""
+    missing = {
+        name
+        for constraint in subject.policy.constraints
+        for operand, names, _ in leaves(constraint.expression)
+        if operand.startswith("t")
+        for name in names & subject.policy.attributes.keys()
+        if subject.policy.bits[name] & subject.policy.bits[subject.parent]
+        and not subject.policy.bits[name] & subject.bit
+    }
+    if missing:
+        yield (
+            f"It is not in {', '.join(sorted(missing))}, which its parent is in and constraints ask for: a binary does "
+            "not show what else they grant; on modules it may be."
+        )
 
 
 def _binary_limits(subject: Subject) -> Iterator[str]:
@@ -260,6 +307,16 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
         "The base is known only as a binary, which hides rules of attributes: verify on the host's modules "
         "(its policy store) before you rely on this."
     )
+    yield from _hidden_attributes(subject)
+    hidden = sorted(
+        f"{tclass} {perm}"
+        for (tclass, perm), bits in subject.verification.access.outgoing(subject.parent).worst().items()
+        if tclass in LABELLED_NETWORKING
+        and bits & subject.policy.bits[subject.parent]
+        and not subject.worst.get((tclass, perm), 0) & subject.bit
+    )
+    if hidden:
+        yield f"On the host it may have more of labelled networking on itself, as its parent has: {'; '.join(hidden)}."
     theirs = subject.verification.parent_incoming[subject.parent].worst().get(("process", "transition"), 0)
     runtimes = theirs & ~subject.verification.role_domains & ~subject.policy.bits[subject.parent]
     refused = sorted(name for name in subject.policy.names(runtimes) if next(refused_identities(subject, name), None))
