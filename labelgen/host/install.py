@@ -170,13 +170,25 @@ def _put_back_unless_done(store: Store, before: Before, progress: Progress) -> I
     except BaseException as error:
         with signals_wait():
             progress("putting the old state back")
-            put_back(store, before)
+            try:
+                put_back(store, before)
+            except programs.ProgramFailed as second:
+                raise _not_put_back(store, error, second) from error
         if isinstance(error, programs.ProgramFailed) and Path(error.argv[0]).name == "semodule":
             raise MachineError(
                 f"semodule refused the modules; nothing was changed:\n{error.stderr}",
                 "if it speaks of neverallow: set expand-check = 0 in /etc/selinux/semanage.conf, as is the default",
             ) from error
         raise
+
+
+def _not_put_back(store: Store, first: BaseException, second: programs.ProgramFailed) -> MachineError:
+    why = first.message if isinstance(first, LabelgenError) else "the installation was interrupted"
+    return MachineError(
+        f"{why.replace(PUT_BACK, 'the old policy could not be put back')}\n{second.message}",
+        f"what was there before is kept in {store.records}; mend this, and the next `labelgen install` or `labelgen "
+        "remove` puts it back",
+    )
 
 
 def put_back(store: Store, before: Before) -> None:
