@@ -62,8 +62,8 @@ def prepare(request: Request, progress: state.Progress) -> Launch:
     if request.local_ports:
         close.sysctls.update({LOCAL_PORTS_SYSCTL: limits.local_ports(request.local_ports)} if close.sysctls else {})
     _refuse(Start(engine, given, reach, close))
-    notes = _fit(engine, close)
-    return Launch((*_command(engine, domain, close), *request.arguments), tuple(notes))
+    notes = tuple(_fit(engine, close))
+    return Launch((*_command(engine, domain, close), *request.arguments), notes)
 
 
 def _command(engine: Engine, domain: str, close: Closing) -> Iterator[str]:
