@@ -216,14 +216,13 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
     Raises InputError where the base is wrong (not a policy, truncated, does not link), MachineError where a
     program is missing.
     """
-    contents = [_content(file) for file in source.files]
-    extra = b"".join(_content(file) for file in source.extra)
-    digest = _digest(source, contents, extra)
-    with cached(f"base-{digest[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
+    contents, extra = _contents(source)
+    known = _digest(source, contents, extra)
+    with cached(f"base-{known[:32]}", lambda folder: _make(source, contents, extra, folder, progress)) as folder:
         about = json.loads((folder / "base.json").read_text(encoding="utf-8"))
         return Base(
             source.name,
-            digest,
+            known,
             source.exact,
             about["mls"],
             folder / "base.cil",
@@ -231,6 +230,15 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
             folder,
             _policy_package() if source.name == HOST else None,
         )
+
+
+def digest(source: Source) -> str:
+    """The digest of a base, without making it ready. Raises InputError where it cannot be read."""
+    return _digest(source, *_contents(source))
+
+
+def _contents(source: Source) -> tuple[list[bytes], bytes]:
+    return [_content(file) for file in source.files], b"".join(_content(file) for file in source.extra)
 
 
 def _content(file: Path) -> bytes:

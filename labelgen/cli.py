@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Explain AVC denials: deliberate, a fault, or not a role's.",
     "diff": "Say what differs between two role files, builds or policies.",
     "install": "Put roles into this host's policy, and confirm them there.",
+    "status": "Say which roles are installed here, and how they stand.",
     "remove": "Take roles out of this host's policy again.",
     "run": "Start a container in its role.",
     "rpm": "Pack a verified build as RPMs.",

@@ -28,6 +28,8 @@ from labelgen.verdict import RoleVerdict, Verdict
 if TYPE_CHECKING:
     from labelgen.host.contexts import Place
     from labelgen.host.install import Installed, Removed
+    from labelgen.host.status import Report
+    from labelgen.host.status import Standing as OnHost
     from labelgen.witness.prove import Proof
 
 LABEL = 14
@@ -322,3 +324,38 @@ def removed(done: Removed) -> None:
     if not done.loaded and done.modules:
         _line("note", "SELinux is not running from this policy store: what is loaded stays until boot", fg="yellow")
     _places(done.places, done.loaded, done.relabelled)
+
+
+def host_status(found: Report) -> None:
+    """Print how the roles of a host stand."""
+    if found.unfinished:
+        _line("cut off", "an installation did not end; `labelgen install` or `labelgen remove` puts the old state back",
+              fg="red")  # fmt: skip
+    if not found.roles:
+        click.echo("no role is installed here")
+    for item in found.roles:
+        _on_host(item)
+
+
+_VERIFIED = {True: ("verified", "green"), False: ("NOT VERIFIED", "red"), None: ("not known", "yellow")}
+
+
+def _on_host(item: OnHost) -> None:
+    word, colour = _VERIFIED[item.verified]
+    source = " ".join(filter(None, (item.source, item.version))) or "origin unknown"
+    click.echo(f"{click.style(item.role, bold=True)}  lxc_{item.role}_t  {click.style(word, fg=colour)}  {source}")
+    _line("verified" if item.verified else "why", item.why)
+    for problem in item.problems:
+        _line("problem", problem, fg="red")
+    if item.loaded is None:
+        _line("running", "SELinux is not running from this policy store")
+    elif item.running:
+        _line(
+            "running",
+            f"{len(item.running)} containers: "
+            + ", ".join(
+                f"{context.split(':', 3)[-1]} ({number} processes)" for context, number in sorted(item.running.items())
+            ),
+        )
+    else:
+        _line("running", "no container")

@@ -142,7 +142,7 @@ def _put_in(
 ) -> tuple[tuple[Starter, ...], Verdict, bool]:
     """One transaction; then what it left is looked at, loaded, and looked at again."""
     there = store.installed()
-    paths = [path for module in modules for key, path in module.files.items() if key in ("pp", "ports")]
+    paths = [path for module in modules for key, path in module.files.items() if key in records.INSTALLED]
     new = {path.name.split(".")[0] for path in paths}
     stale = [f"{module.name}_ports" for module in modules if f"{module.name}_ports" in set(there) - new]
     replaced = [module for name, module in there.items() if name in {*new, *stale}]

@@ -17,6 +17,7 @@ from labelgen.role import RoleFile
 
 ABOUT = "about.json"
 PENDING = ".pending"
+INSTALLED = ("pp", "ports")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ def write(store: Store, tree: Tree, module: Module, file: Path, base: dict[str, 
         "labelgen": tree.manifest["labelgen"],
         "build": tree.digest,
         "base": base,
-        "modules": {name: digest for name, digest in module.digests.items() if name in ("pp", "ports")},
+        "modules": {
+            path.name.split(".")[0]: item.digests[key]
+            for item in (tree.modules[0], module)
+            for key, path in item.files.items()
+            if key in INSTALLED
+        },
     }
     folder = _folder(store, module.role)
     folder.mkdir(parents=True, exist_ok=True)

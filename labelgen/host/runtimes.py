@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from labelgen import programs
 from labelgen.policy import Policy
@@ -89,14 +89,25 @@ def _starters_of(policy: Policy, domain: str) -> frozenset[str]:
 # -- packages
 
 
-def package_of(folder: Path, root: Path = Path("/")) -> str:
-    """The RPM package that a folder of the policy store belongs to; empty where it is none's, or rpm is not here."""
+class Package(NamedTuple):
+    """An RPM package that is installed: its name, and its version and release."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+def package_of(folder: Path, root: Path = Path("/")) -> Optional[Package]:
+    """The RPM package that a folder of the policy store belongs to; None where it is none's, or rpm is not here."""
     inside = Path("/") / folder.relative_to(root)
     arguments = ["--root", str(root)] if root != Path("/") else []
-    if not (root / "var/lib/rpm").is_dir() and not (root / "usr/lib/sysimage/rpm").is_dir():
-        return ""
+    if not any((root / place).is_dir() for place in ("var/lib/rpm", "usr/lib/sysimage/rpm")):
+        return None
     try:
-        done = programs.run("rpm", *arguments, "-q", "--qf", "%{NAME}-%{VERSION}-%{RELEASE}\\n", "-f", str(inside))
+        done = programs.run("rpm", *arguments, "-q", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n", "-f", str(inside))
     except (programs.ProgramMissing, programs.ProgramFailed):
-        return ""
-    return done.stdout.decode("utf-8", "replace").split("\n")[0].strip()
+        return None
+    name, _, version = done.stdout.decode("utf-8", "replace").split("\n")[0].partition(" ")
+    return Package(name, version)

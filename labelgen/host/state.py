@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,12 +122,21 @@ def check_role(domain: str, progress: Progress) -> Reach:
 
 def processes_of(domain: str) -> list[int]:
     """The processes that run in a domain, whoever started them."""
-    found = []
-    for path in PROC.glob("[0-9]*/attr/current"):
+    return sorted(process for process, context in _contexts() if _type(context) == domain)
+
+
+def contexts_of(domain: str) -> Counter[str]:
+    """The contexts that run in a domain, each with its number of processes: the categories tell containers apart."""
+    return Counter(context for _, context in _contexts() if _type(context) == domain)
+
+
+def _type(context: str) -> str:
+    return context.split(":")[2] if context.count(":") > 1 else ""
+
+
+def _contexts() -> Iterator[tuple[int, str]]:
+    for path in sorted(PROC.glob("[0-9]*/attr/current")):
         try:
-            context = path.read_bytes().rstrip(b"\0\n").decode("utf-8", "replace")
+            yield int(path.parts[-3]), path.read_bytes().rstrip(b"\0\n").decode("utf-8", "replace")
         except OSError:  # it ended meanwhile, or there is no SELinux
             continue
-        if context.split(":")[2:3] == [domain]:
-            found.append(int(path.parts[-3]))
-    return sorted(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
@@ -48,11 +49,11 @@ class SimulatedHost:
         self.stand_in("restorecon", f"tr '\\0' '\\n' >>{self.place.folder.parent}/relabelled; echo >>{self.calls_file}")
         shutil.copy(self.policy, self.selinuxfs / "policy")
 
-    def starts(self, domain: str, number: int = 4711) -> None:
+    def starts(self, domain: str, number: int = 4711, categories: str = "c1,c2") -> None:
         """Let a process run in a domain."""
         folder = self.proc / str(number) / "attr"
         folder.mkdir(parents=True)
-        (folder / "current").write_bytes(f"system_u:system_r:{domain}:s0:c1,c2\0".encode())
+        (folder / "current").write_bytes(f"system_u:system_r:{domain}:s0:{categories}\0".encode())
 
     @property
     def policies(self) -> Path:
@@ -81,8 +82,12 @@ class SimulatedHost:
         """Put a module of the administrator's into the store."""
         path = self.place.folder.parent / f"{name}.cil"
         path.write_text(cil)
-        status = os.system(f"/usr/sbin/semodule -n -p {self.root} -s {TYPE} -X {priority} -i {path}")
-        assert status == 0
+        assert self.semodule("-X", str(priority), "-i", str(path)) == 0
+
+    def semodule(self, *arguments: str) -> int:
+        """The real semodule on the store, as an administrator calls it; returns its exit status."""
+        command = ["semodule", "-n", "-p", str(self.root), "-s", TYPE, *arguments]
+        return subprocess.run(command, capture_output=True, check=False).returncode
 
     def stored(self) -> dict[str, bytes]:
         """The modules of labelgen's in the store: priority and name -> what was installed."""
