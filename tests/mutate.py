@@ -208,7 +208,7 @@ class Mutator(ast.NodeVisitor):
                 keys.insert(number, key)
                 values.insert(number, value)
 
-            self._note(value, f"without the entry {_short(key)}", put, back)
+            self._note(value, f"without the entry {_short(key or value)}", put, back)
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
