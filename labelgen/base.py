@@ -386,6 +386,7 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
     modules = _others(source, texts)
     whole = b"".join((*modules.values(), _local_ports(extra)))
     (folder / "base.cil").write_bytes(whole)
+    _check_whole(source, whole)
     mls = b"(mls true)" in whole or (b"(sensitivity " in whole and b"(mls false)" not in whole)
     try:
         link([folder / "base.cil"], mls, folder / "base.policy")
@@ -397,6 +398,23 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
             "a base needs all the modules that its modules require",
         ) from error
     (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+
+
+# Real policies have thousands of rules about `self`, hundreds of them said of attributes. Decompiled, they are written
+# out for each type, for a kernel policy knows no `self`.
+_SELF_RULE = re.compile(rb"\(allow (\S+) self ")
+_ATTRIBUTE = re.compile(rb"\(typeattribute (\S+?)\s*\)")
+MANY_SELF_RULES = 1000
+
+
+def _check_whole(source: Source, whole: bytes) -> None:
+    """Refuse a binary policy that was decompiled into CIL: it has lost what `self` was said of, and is no module."""
+    sources = _SELF_RULE.findall(whole)
+    if len(sources) > MANY_SELF_RULES and not set(sources) & set(_ATTRIBUTE.findall(whole)):
+        raise InputError(
+            f"{source.name}: this is a binary policy that was decompiled: no attribute has a rule about `self`",
+            "name the binary policy itself, which is read with what it hides in mind",
+        )
 
 
 def _words_by_module(modules: Mapping[Path, bytes], mls: bool) -> str:

@@ -51,7 +51,8 @@ SYSTEM = ("system_u", "system_r")
 # What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
 # what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
 KEPT_APART = {
-    "process": ("ptrace", "sigkill", "signal", "sigstop"),
+    # A transition to the domain's own type may change nothing but the categories.
+    "process": ("dyntransition", "ptrace", "sigkill", "signal", "sigstop", "transition"),
     "file": ("append", "execute", "read", "rename", "setattr", "unlink", "write"),
     "dir": ("add_name", "read", "remove_name", "search", "setattr", "write"),
 }
@@ -953,10 +954,7 @@ def closed(subject: Subject) -> Iterator[Finding]:
     cannot do away with the policy."""
     if subject.domain in subject.policy.permissive:
         yield subject.finding("closed", f"{subject.domain} is permissive: nothing is refused to it")
-    for key in UNDOING:
-        for target in subject.policy.names(subject.worst.get(key, 0)):
-            words = f"{subject.domain} can do away with the policy: {key[0]} {key[1]}"
-            yield subject.finding("closed", words, subject.verification.access.evidence(subject.domain, target, key))
+    yield from _undoes_policy(subject, (subject.domain,))
     seen = {subject.domain}
     paths: list[tuple[str, ...]] = [(subject.domain,)]
     while paths:
@@ -971,6 +969,16 @@ def closed(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding("closed", words, subject.verification.access.evidence(path[-1], target, key))
                 continue
             yield from _more_network(subject, (*path, target), key)
+            yield from _undoes_policy(subject, (*path, target))
+
+
+def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]:
+    """The permissions by which the last domain of a path does away with the policy."""
+    worst = subject.verification.access.outgoing(path[-1]).worst()
+    for key in UNDOING:
+        for target in subject.policy.names(worst.get(key, 0)):
+            words = f"{' -> '.join(path)} can do away with the policy: {key[0]} {key[1]}"
+            yield subject.finding("closed", words, subject.verification.access.evidence(path[-1], target, key))
 
 
 def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:

@@ -53,6 +53,7 @@ KERNEL_SOCKET_CLASSES = frozenset(
         "netlink_crypto",
         "appletalk",
         "tun",
+        "dccp",
         "sctp",
         "icmp",
         "ax25",
@@ -127,8 +128,9 @@ LEADING = {
     "kernel_service": frozenset({"use_as_override"}),
 }
 
-# Permissions by which a process does away with the policy itself (selinuxfs.c: sel_write_load, sel_write_enforce).
-UNDOING = (("security", "load_policy"), ("security", "setenforce"))
+# Permissions by which a process does away with the policy itself (selinuxfs.c: sel_write_load, sel_write_enforce;
+# hooks.c: selinux_kernel_module_from_file, for a module of the kernel can do anything).
+UNDOING = (("security", "load_policy"), ("security", "setenforce"), ("system", "module_load"))
 
 # What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).
 SOCKET_USE = (

@@ -22,7 +22,9 @@ _WORD = re.compile(rb"(?<![\w.-])lxc_\w+")
 _DECLARED = re.compile(rb"\((?:type|typeattribute|typealias) (lxc_\w+)\)")
 _PORTCON = re.compile(rb"\(portcon \w+ (?:\d+|\(\d+ \d+\)) \(\w+ \w+ lxc_\w+ \([sc0-9. ()]+\)\)\)")
 # What makes a role one: it joins these attributes, and has no rule about them.
-_JOINS = re.compile(rb"\(typeattributeset (?:cil_gen_require )?(?:%s)\b[^\n]*" % "|".join(OWN_ATTRIBUTES).encode())
+_JOINS = re.compile(
+    rb"\(typeattributeset (?:cil_gen_require )?(?:%s)(?: \([\w ]*\))? *\)" % "|".join(OWN_ATTRIBUTES).encode()
+)
 
 
 def _plain(text: bytes) -> bytes:

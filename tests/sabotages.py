@@ -163,7 +163,7 @@ SOCKETS = """tcp udp rawip netlink packet key netlink_route netlink_tcpdiag netl
 netlink_iscsi netlink_audit netlink_fib_lookup netlink_connector netlink_netfilter netlink_dnrt netlink_kobject_uevent
 netlink_generic netlink_scsitransport netlink_rdma netlink_crypto appletalk tun sctp icmp ax25 ipx netrom atmpvc x25
 rose decnet atmsvc rds irda pppox llc can tipc bluetooth iucv rxrpc isdn phonet ieee802154 caif alg nfc vsock kcm
-qipcrtr smc xdp mctp"""
+qipcrtr smc xdp mctp dccp"""
 SOCKET_CLASSES = {"socket", *(f"{name}_socket" for name in SOCKETS.split())}
 LABELLED = {"netif", "node", "peer", "association", "packet", "infiniband_pkey", "infiniband_endport"}
 EVERY_SOCKET = "".join(f"(allow lxc_nonet_t self ({name} (create)))\n" for name in sorted(SOCKET_CLASSES))

@@ -22,6 +22,7 @@ from sabotages import (
 )
 
 from labelgen import base as bases
+from labelgen import programs
 from labelgen.claims import CLAIMS, Finding
 from labelgen.errors import InputError
 from labelgen.policy import Policy
@@ -134,6 +135,18 @@ def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, 
     assert [f for f in told if "cannot be shown" in f.message and "sabotage_typeattr_1" in f.message], told
 
 
+def test_a_decompiled_binary_is_not_taken_for_modules(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """checkpolicy writes out the self rules of attributes for each type that had them when the binary was made; a role
+    that joins such an attribute would seem not to get them."""
+    many, binary, folder = tmp_path / "many.cil", tmp_path / "binary", tmp_path / "base"
+    folder.mkdir()
+    many.write_text("".join(f"(type many_{n}_t)(allow many_{n}_t self (process (fork)))\n" for n in range(1200)))
+    bases.link([reference_roles.prepared.base.cil, many], True, binary)
+    programs.run("checkpolicy", "-b", "-M", "-C", "-o", folder / "base.cil", binary)
+    with pytest.raises(InputError, match="decompiled"):
+        bases.open_base(bases.locate(str(folder)))
+
+
 def test_a_module_of_the_host_that_means_the_roles_is_not_passed_over(
     reference_roles: BuiltRoles, tmp_path: Path
 ) -> None:
@@ -149,3 +162,18 @@ def test_a_module_of_the_host_that_means_the_roles_is_not_passed_over(
     (tmp_path / "modules").mkdir()
     with pytest.raises(InputError, match=r"local\.cil"):
         BuiltRoles.build(str(host), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
+
+
+def test_a_module_that_calls_itself_a_role_and_gives_another_more_is_not_passed_over(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    host = tmp_path / "host"
+    host.mkdir()
+    for name in ("base", "lxc_base", "lxc_web"):
+        (host / f"{name}.cil").write_bytes(reference_roles.cil[name].read_bytes())
+    (host / "lxc_evil.cil").write_text(
+        "(type lxc_evil_t)\n(typeattributeset cil_gen_require lxc_web_t)\n(typeattributeset lxc_domain (lxc_evil_t)) "
+        "(allow lxc_web_t smtp_port_t (tcp_socket (name_connect)))\n"
+    )
+    with pytest.raises(InputError, match=r"lxc_evil\.cil"):
+        bases.open_base(bases.locate(str(host)))
