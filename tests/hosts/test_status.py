@@ -52,7 +52,7 @@ def test_a_changed_base_that_still_holds_is_verified_anew(host: SimulatedHost) -
         ("(type site_t)(allow svirt_lxc_net_t site_t (file (read)))", "complete: "),
         (
             "(allow lxc_web_t smtp_port_t (tcp_socket (name_connect)))(allow lxc_web_t self (tcp_socket (connect)))",
-            "25",
+            "network: lxc_web_t has network",
         ),
         ("(typepermissive lxc_web_t)", "permissive"),
     ],
