@@ -6,10 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
 from labelgen.conditions import Condition
 from labelgen.policy import Guard, Policy, Rule
+
+if TYPE_CHECKING:
+    from labelgen.origins import Origins
 
 Key = tuple[str, str]  # class, permission
 
@@ -59,8 +63,9 @@ def _unite(into: dict[Key, int], other: dict[Key, int]) -> None:
 class Access:
     """The allow rules of a policy, added up by type."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, origins: Optional[Origins] = None) -> None:
         self.policy = policy
+        self.origins = origins
         self._through = lru_cache(maxsize=None)(self._through_attributes)
 
     def outgoing(self, type_name: str) -> Grants:
@@ -101,17 +106,23 @@ class Access:
                 yield rule
 
     def evidence(self, source: str, target: str, key: Key) -> tuple[str, ...]:
-        """The rules that grant a permission, each with the attributes by which it means the two types."""
-        return tuple(str(rule) + self._path(rule, source, target) for rule in self.rules(source, target, key))
+        """The rules that grant a permission, each with the modules that state it, where they are known, and the
+        attributes by which it means the two types."""
+        return tuple(
+            f"{rule}{self.origins.said(rule, key[1:]) if self.origins else ''}{self._path(rule, source, target)}"
+            for rule in self.rules(source, target, key)
+        )
 
-    @staticmethod
-    def _path(rule: Rule, source: str, target: str) -> str:
+    def _path(self, rule: Rule, source: str, target: str) -> str:
         ways = [
-            f"{name} is in {symbol}"
+            f"{name} is in {self._way(name, symbol)}"
             for name, symbol in ((source, rule.source), (target, rule.target))
             if name != symbol
         ]
         return f" ({'; '.join(dict.fromkeys(ways))})" if ways else ""
+
+    def _way(self, name: str, attribute: str) -> str:
+        return ", that in ".join(self.origins.path(name, attribute)) if self.origins else attribute
 
 
 def xperm_ranges(text: str) -> set[int]:

@@ -397,7 +397,16 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, 
             f"{source.name}: the modules of this base do not link:\n{_words_by_module(modules, mls) or error.stderr}",
             "a base needs all the modules that its modules require",
         ) from error
-    (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+    (folder / "base.json").write_text(json.dumps({"mls": mls, "modules": _places(source, modules)}), encoding="utf-8")
+
+
+def _places(source: Source, modules: Mapping[Path, bytes]) -> list[tuple[str, int]]:
+    """The name of each module, and where it starts in all of them one after the other."""
+    places, place = [], 0
+    for file, text in modules.items():
+        places.append((source.module_name(file), place))
+        place += len(text)
+    return places
 
 
 # Real policies have thousands of rules about `self`, hundreds of them said of attributes. Decompiled, they are written

@@ -19,6 +19,7 @@ from labelgen.errors import InputError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
 from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
+from labelgen.origins import Origins
 from labelgen.policy import Policy
 from labelgen.ports import PortTable
 from labelgen.render import Renderer, base_name
@@ -182,6 +183,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
             prepared.base.exact,
             base_ports=prepared.facts.ports,
             file_contexts=file_contexts(linked),
+            origins=Origins(policy, prepared.base, [cil for module in compiled for cil in module.linked]),
         )
         result = verdict(verification)
         if not result.holds:
@@ -315,8 +317,14 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
     with output.temporary() as scratch:
         policy = scratch / "policy"
         base, known, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
+        linked = Policy(policy)
         verification = Verification(
-            Policy(policy), tuple(files), base.exact, base_ports=known.ports, file_contexts=file_contexts(policy)
+            linked,
+            tuple(files),
+            base.exact,
+            base_ports=known.ports,
+            file_contexts=file_contexts(policy),
+            origins=Origins(linked, base, open_tree(build_folder).linked()),
         )
         return Built(verdict(verification), base, notice)
 

@@ -37,6 +37,7 @@ from labelgen.network import (
     netlink_class,
     unknown_permissions,
 )
+from labelgen.origins import Origins
 from labelgen.policy import Policy, members
 from labelgen.ports import PortTable, Segment
 from labelgen.reach import Need, Reach, Reacher, port_table
@@ -178,7 +179,8 @@ class Verification:
     """The linked policy with the roles that are verified on it.
 
     exact: the policy was linked from modules; without it the hidden rules of a binary base are taken at their worst.
-    base_ports: the ports of the base alone; file_contexts: those that were linked. Both only where known.
+    base_ports: the ports of the base alone; file_contexts: those that were linked; origins:
+    which module states a rule. All only where known.
     """
 
     policy: Policy
@@ -187,6 +189,7 @@ class Verification:
     parents: dict[str, tuple[str, str]] = field(default_factory=dict)
     base_ports: Optional[PortTable] = None
     file_contexts: Optional[FileContexts] = None
+    origins: Optional[Origins] = None
 
     def __post_init__(self) -> None:
         for file in self.files:
@@ -194,7 +197,7 @@ class Verification:
 
     @cached_property
     def access(self) -> Access:
-        return Access(self.policy)
+        return Access(self.policy, self.origins)
 
     @cached_property
     def ports(self) -> PortTable:
@@ -202,7 +205,7 @@ class Verification:
 
     @cached_property
     def reacher(self) -> Reacher:
-        return Reacher(self.policy, self.ports)
+        return Reacher(self.policy, self.ports, self.origins)
 
     @cached_property
     def constraints(self) -> Constraints:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from labelgen import conditions
 from labelgen.conditions import Condition
@@ -22,6 +22,9 @@ from labelgen.network import (
 )
 from labelgen.policy import Guard, Policy, Rule
 from labelgen.ports import PortTable, Segment, as_text
+
+if TYPE_CHECKING:
+    from labelgen.origins import Origins
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class Reach:
 
     def can_bind(self, protocol: str, port: int) -> Answer:
         """Whether the domain can bind a port."""
-        notes = (
+        notes = [self._about(protocol, port)] + (
             [
                 f"name_bind is not checked inside the ephemeral range ({EPHEMERAL_PORTS[0]}-{EPHEMERAL_PORTS[1]}, "
                 "net.ipv4.ip_local_port_range)"
@@ -196,7 +199,7 @@ class Reach:
 
     def can_connect(self, protocol: str, port: int) -> Answer:
         """Whether the domain can connect to a port."""
-        notes = []
+        notes = [self._about(protocol, port)]
         if not self.checks_connect(PROTOCOLS[protocol]):
             notes.append(
                 f"SELinux does not check {protocol} destinations by port; a domain that may write to a "
@@ -205,6 +208,12 @@ class Reach:
         elif self.condition(self.send_needs(protocol)) is not False and protocol == "tcp":
             notes.append("TCP Fast Open goes round name_connect on some kernels; net.ipv4.tcp_fastopen=0 closes it")
         return self._answer(f"connect {protocol}/{port}", self.connect_needs(protocol, port), notes)
+
+    def _about(self, protocol: str, port: int) -> str:
+        """The type of a port, and every port that has it: they are granted together."""
+        port_type = self.port_type(protocol, port)
+        ranges = as_text((segment.low, segment.high) for segment in self.ports.of_type(protocol, port_type))
+        return f"{protocol}/{port} has the type {port_type}, which {protocol} {ranges} have"
 
     def can_create(self, tclass: str) -> Answer:
         """Whether the domain can open a socket of a class."""
@@ -312,8 +321,9 @@ class Reach:
 class Reacher:
     """Makes the Reach of domains of one policy."""
 
-    def __init__(self, policy: Policy, ports: PortTable) -> None:
+    def __init__(self, policy: Policy, ports: PortTable, origins: Optional[Origins] = None) -> None:
         self.policy = policy
+        self.origins = origins
         self.ports = ports
         self.network = policy.network
         self.nodes = policy.node_types
@@ -331,8 +341,15 @@ class Reacher:
                 perms = frozenset({"create"})
             if perms:
                 yield NetworkRule(
-                    rule.tclass, perms, frozenset(self._targets(rule)), f"{rule}{self._path(rule, domain)}", rule.guard
+                    rule.tclass,
+                    perms,
+                    frozenset(self._targets(rule)),
+                    f"{rule}{self._origin(rule, perms)}{self._path(rule, domain)}",
+                    rule.guard,
                 )
+
+    def _origin(self, rule: Rule, perms: Iterable[str]) -> str:
+        return self.origins.said(rule, perms) if self.origins else ""
 
     def _targets(self, rule: Rule) -> list[str]:
         return self.policy.names(self.policy.bits[rule.target])
