@@ -155,8 +155,16 @@ class Subject:
         setting = conditions.smallest_setting(condition) or {}
         return Finding(claim, self.role.name, message, tuple(rules), tuple(sorted(setting.items())), self.line(*where))
 
-    def excess(self, claim: str, grants: Mapping[Key, int], message: str, where: Where) -> Iterator[Finding]:
-        """A finding for each class and set of target types on which the domain has permissions that it should not."""
+    def excess(
+        self,
+        claim: str,
+        grants: Mapping[Key, int],
+        message: str,
+        where: Where,
+        unless: Callable[[Key, int], Condition] = lambda key, number: False,
+    ) -> Iterator[Finding]:
+        """A finding for each class and set of target types on which the domain has permissions that it should not.
+        `unless` says when it may have one on the type of a number."""
         together: dict[tuple[str, int], list[str]] = defaultdict(list)
         for (tclass, perm), bits in sorted(grants.items()):
             if bits:
@@ -165,7 +173,11 @@ class Subject:
             targets = self.policy.names(bits)
             keys = [(tclass, perm) for perm in perms]
             rules = (rule for key in keys for rule in self.verification.access.evidence(self.domain, targets[0], key))
-            condition = conditions.any_of(self.grants.condition(key, self.policy.bits[targets[0]]) for key in keys)
+            number = self.policy.types[targets[0]]
+            condition = conditions.any_of(
+                conditions.both(self.grants.condition(key, 1 << number), conditions.negation(unless(key, number)))
+                for key in keys
+            )
             words = f"{self.domain} {message}: {_some(targets)}:{tclass} {' '.join(perms)}"
             yield self.finding(claim, words, dict.fromkeys(rules), condition, where)
 
@@ -563,14 +575,14 @@ def contained(subject: Subject) -> Iterator[Finding]:
         key: _beyond(subject, key, bits & ~parent.always.get(key, 0), True)
         for key, bits in subject.grants.always.items()
     }
-    yield from subject.excess("contained", beyond, message, ("parent",))
+    yield from subject.excess("contained", beyond, message, ("parent",), lambda *of: _had(subject, *of))
     for guard, grants in sorted(subject.grants.sometimes.items()):
         same = parent.sometimes.get(guard, {})
         beyond = {
             key: _beyond(subject, key, bits & ~parent.always.get(key, 0) & ~same.get(key, 0), guard.condition)
             for key, bits in grants.items()
         }
-        yield from subject.excess("contained", beyond, message, ("parent",))
+        yield from subject.excess("contained", beyond, message, ("parent",), lambda *of: _had(subject, *of))
     yield from _beyond_xperms(subject)
     yield from _beyond_access(subject)
 
@@ -601,14 +613,17 @@ def _counterpart(subject: Subject, number: int) -> int:
 
 def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
     """Those of the target types in `bits` on which the parent lacks a permission where `condition` grants it."""
-    parent = subject.verification.parent_grants[subject.parent]
     excess = 0
     for number in members(bits):
-        bit = 1 << number
-        had = conditions.either(parent.condition(key, bit), parent.condition(key, _counterpart(subject, number)))
-        if not conditions.implies(condition, had):
-            excess |= bit
+        if not conditions.implies(condition, _had(subject, key, number)):
+            excess |= 1 << number
     return excess
+
+
+def _had(subject: Subject, key: Key, number: int) -> Condition:
+    """When the parent has a permission on a type, or on what stands for that with the parent."""
+    parent = subject.verification.parent_grants[subject.parent]
+    return conditions.either(parent.condition(key, 1 << number), parent.condition(key, _counterpart(subject, number)))
 
 
 def _beyond_xperms(subject: Subject) -> Iterator[Finding]:
@@ -691,11 +706,12 @@ def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condit
     if lacking:
         names = subject.policy.names(lacking)
         target = names[0] if names[0] != subject.domain else subject.parent
+        without = conditions.negation(subject.grants.condition(key, subject.policy.bits[names[0]]))
         yield subject.finding(
             "complete",
             f"{subject.domain} lacks what {subject.parent} has: {_some(names)}:{key[0]} {key[1]}",
             subject.verification.access.evidence(subject.parent, target, key),
-            condition,
+            conditions.both(condition, without),
             ("parent",),
         )
 
@@ -824,10 +840,12 @@ def _acts_beyond(subject: Subject, target: str, counterpart: str, mine: Grants, 
     for key, sources in sorted(worst.items()):
         for number in members(sources & ~theirs.always.get(key, 0) & ~subject.bit):
             bit = 1 << number
-            if not conditions.implies(mine.condition(key, bit), theirs.condition(key, bit)):
+            beyond = conditions.both(mine.condition(key, bit), conditions.negation(theirs.condition(key, bit)))
+            if beyond is not False:
                 source = subject.policy.type_names[number]
                 words = f"{source} can act on {target} and not on {counterpart}: {target}:{key[0]} {key[1]}"
-                yield subject.finding("separate", words, subject.verification.access.evidence(source, target, key))
+                rules = subject.verification.access.evidence(source, target, key)
+                yield subject.finding("separate", words, rules, beyond)
 
 
 def _opened_by_containers(subject: Subject, name: str, mine: Grants) -> Iterator[Finding]:

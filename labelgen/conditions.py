@@ -6,7 +6,7 @@ A condition is a reduced ordered decision diagram (Bryant 1986): equal condition
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Callable, Optional, Union
@@ -94,18 +94,23 @@ def holds(condition: Condition, settings: dict[str, bool]) -> bool:
     return condition
 
 
-def _settings(condition: Condition) -> Iterator[tuple[tuple[str, bool], ...]]:
-    if condition is True:
-        yield ()
-    elif isinstance(condition, Choice):
-        for value, branch in ((True, condition.high), (False, condition.low)):
-            for rest in _settings(branch):
-                yield ((condition.boolean, value), *rest)
+@cache
+def _smallest(condition: Condition) -> Optional[tuple[tuple[str, bool], ...]]:
+    """The fewest booleans, set so, that make a condition hold whatever the others are: each boolean on the way is on,
+    off or does not matter (the prime implicants of Coudert and Madre, DAC 1992, of which one of the shortest)."""
+    if not isinstance(condition, Choice):
+        return () if condition else None
+    name = condition.boolean
+    ways = [_smallest(both(condition.high, condition.low))]
+    for value, branch in ((True, condition.high), (False, condition.low)):
+        rest = _smallest(branch)
+        ways.append(None if rest is None else ((name, value), *rest))
+    return min((way for way in ways if way is not None), key=lambda way: (len(way), way), default=None)
 
 
 def smallest_setting(condition: Condition) -> Optional[dict[str, bool]]:
-    """The setting of the fewest booleans along one path that makes `condition` hold; None where nothing does."""
-    best = min(_settings(condition), key=lambda s: (len(s), s), default=None)
+    """The fewest booleans, set so, that make `condition` hold whatever the others are; None where nothing does."""
+    best = _smallest(condition)
     return None if best is None else dict(best)
 
 
