@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "Say which roles are installed here, and how they stand.",
     "remove": "Take roles out of this host's policy again.",
     "run": "Start a container in its role.",
+    "contexts": "Print the file that makes a role the default of containers.",
+    "export": "Print a role for quadlet, compose or kubernetes.",
     "rpm": "Pack a verified build as RPMs.",
     "check": "Check packages or a build back to the source.",
     "init": "Write a commented role file.",

@@ -1,4 +1,11 @@
-"""Contexts of a host: which files are the roles' own, and which label containers get by default."""
+"""Contexts of a host: which files are the roles' own, and which label containers get by default.
+
+The label of a container that is started without one comes from the file `lxc_contexts` (libselinux,
+selinux_lxc_contexts_path): lines `key = "context"`, of which the last of a key counts; lines that begin with # or ; are
+comments. Its reader in podman, docker, containerd and CRI-O is opencontainers/selinux (go-selinux/selinux_linux.go,
+loadLabels), which looks for /usr/share/containers/selinux/contexts first; libvirt reads it too, and needs `content`
+(security_selinux.c, virSecuritySELinuxLXCInitialize).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelgen import base as bases
+from labelgen.base import Base
+from labelgen.facts import Facts
 from labelgen.packing.tree import folder_of
+from labelgen.role import Role
+
+# go-selinux: contextFile. Where it is there, lxc_contexts is read by libvirt and older engines alone.
+CONTAINERS_FILE = Path("usr/share/containers/selinux/contexts")
+
+# The keys that name a container's process: go-selinux asks for `init_process` where the container runs systemd,
+# libvirt-sandbox for `sandbox_lxc_process`.
+PROCESS_KEYS = ("process", "init_process", "sandbox_lxc_process")
+_LINE = re.compile(r"\s*(?P<key>[a-z_]+)\s*=\s*\"?(?P<context>[^\"\s]+)\"?\s*\Z")
 
 _CONTEXT = re.compile(r"(/\S*)\s+(?:-\S\s+)?[^:\s]+:object_r:(lxc_[a-z0-9_]+_t)(?::\S+)?\s*\Z")
 
@@ -30,3 +48,34 @@ def places_of_roles(root: Path = Path("/"), name: str = "") -> list[Place]:
         return []
     found = (_CONTEXT.match(line) for line in lines)
     return [Place(match[1], folder_of(match[1]), match[2]) for match in found if match]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A file of default contexts: its text, where it belongs, and where another file is read in its place."""
+
+    text: str
+    place: Path
+    instead: tuple[Path, ...]
+
+
+def defaults(role: Role, known: Facts, base: Base, root: Path = Path("/"), name: str = "") -> Defaults:
+    """The file of default contexts that gives a role to every container that names no type.
+
+    It is the host's own with the process changed, or made of what the base has where the host has none.
+    """
+    place = root / "etc/selinux" / (name or bases.selinux_type(root) or "targeted") / "contexts/lxc_contexts"
+    own = [path for path in (root / CONTAINERS_FILE, place) if path.is_file()]
+    lines = {key: value for path in own[:1] for key, value in _read(path)}
+    level = ":s0" if base.mls else ""
+    if not lines:
+        lines = dict.fromkeys(("content", "file"), f"system_u:object_r:{known.derivation.file_type}{level}")
+    process = f"system_u:system_r:{role.type}{level}"
+    lines = {**dict.fromkeys(PROCESS_KEYS, process), **{k: v for k, v in lines.items() if k not in PROCESS_KEYS}}
+    text = "".join(f'{key} = "{value}"\n' for key, value in lines.items())
+    return Defaults(f"# Containers without a type of their own run as {role.type}.\n{text}", place, tuple(own))
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    found = map(_LINE.match, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return [(match["key"], match["context"]) for match in found if match]
