@@ -15,7 +15,7 @@ from labelgen.base import Base
 from labelgen.built import MANIFEST, REACH, VERDICT, open_tree
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
-from labelgen.errors import InputError, ParentError, RoleFileError
+from labelgen.errors import InputError, LinkError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
 from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
@@ -153,7 +153,7 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
         words = error.stderr
         for path in cil:
             words = words.replace(str(path), path.name)
-        raise InputError(
+        raise LinkError(
             f"the modules do not link onto the base {base.name}:\n{words}",
             "the base is not the one they were made for, a template was changed, or the base contradicts itself",
         ) from error

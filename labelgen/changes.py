@@ -168,11 +168,15 @@ def compare(old: Path, new: Path) -> list[Change]:
 
 
 def state(changes: Iterable[Change], holds: bool) -> str:
-    """broken, wider, narrower or same: how a role stands on a base now, against what was verified when it was built."""
+    """wider, broken, narrower or same: how a role stands on a base now, against what was verified when it was built.
+
+    Wider is said first: that it can do more on the network is what must not be missed, whether a claim fails by it or
+    not. Broken is a claim that fails otherwise.
+    """
     signs = {change.sign for change in changes}
-    if not holds:
-        return "broken"
-    return "wider" if "+" in signs else "narrower" if "-" in signs else "same"
+    if "+" in signs:
+        return "wider"
+    return "broken" if not holds else "narrower" if "-" in signs else "same"
 
 
 def to_json(changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -198,7 +202,8 @@ class Standing:
 def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> Standing:
     """Verify the modules of a built tree as they are on a base, which need not be the one they were built for.
 
-    Raises InputError where there is no build, a role file was changed since, or the modules no longer link.
+    Raises InputError where there is no build or a role file was changed since; LinkError or ParentError where the
+    modules no longer link or the base has no containers any more.
     """
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
@@ -209,3 +214,8 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     }
     same = open_tree(folder).base_digest == verified.base.digest
     return Standing(verified.base, same, states, found, verified.verdict)
+
+
+def broken(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The states of roles whose modules no longer link. Raises InputError where there is no build."""
+    return dict.fromkeys(names or open_tree(folder).roles, "broken")

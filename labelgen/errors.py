@@ -66,6 +66,10 @@ class ParentError(InputError):
     """The base has no such parent for roles: the role file or the base is meant, whichever named it."""
 
 
+class LinkError(InputError):
+    """Modules do not link onto a base: they were made for another one, or one of both is wrong."""
+
+
 class MachineError(LabelgenError):
     """The machine lacks something: a program, a library, room on the disk."""
 

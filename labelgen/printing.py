@@ -19,6 +19,7 @@ from labelgen.claims import Finding
 from labelgen.conditions import smallest_setting
 from labelgen.denials import Explanation
 from labelgen.derivation import REASONS
+from labelgen.errors import LabelgenError
 from labelgen.facts import Facts
 from labelgen.ports import as_text
 from labelgen.reach import Answer
@@ -254,6 +255,16 @@ def standing(found: Standing, as_json: bool) -> None:
     table((role, state) for role, state in found.states.items())
     if found.changes:
         changes(found.changes)
+
+
+def unlinkable(states: Mapping[str, str], error: LabelgenError, as_json: bool) -> None:
+    """Print that built roles are broken, because they no longer link onto a base."""
+    if as_json:
+        echo_json({"same_base": False, "states": dict(states), "changes": [], "verdict": None, "error": error.message})
+        return
+    click.echo("\n".join(error.lines()))
+    click.echo()
+    table(states.items())
 
 
 def proof(found: Proof) -> None:

@@ -9,6 +9,7 @@ import click
 
 from labelgen import build, changes, printing, terminal
 from labelgen.commands import options
+from labelgen.errors import LinkError, ParentError
 from labelgen.shipped import packaged
 
 
@@ -49,7 +50,11 @@ def command(
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
     inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
     if build_folder is not None:
-        standing = changes.standing(build_folder, inputs, terminal.progress)
+        try:
+            standing = changes.standing(build_folder, inputs, terminal.progress)
+        except (LinkError, ParentError) as error:
+            printing.unlinkable(changes.broken(build_folder, names), error, as_json)
+            return 1
         printing.standing(standing, as_json)
         return 0 if standing.verdict.holds else 1
     result, notice = build.verify(inputs, policy, terminal.progress)

@@ -1,0 +1,108 @@
+"""After an update of a base: how built roles stand on it, by the command line, against what they were built for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from labelgen import base as bases
+from labelgen import build
+from labelgen.commands.verify import command
+from labelgen.shipped import packaged
+
+PORT = "(portcon tcp {} (system_u object_r http_port_t ((s0) (s0))))"
+REFERENCE = Path(bases.__file__).parent / "reference"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped roles, built on the reference."""
+    folder = tmp_path_factory.mktemp("built") / "build"
+    build.build(build.Inputs(packaged("roles"), (), "reference", packaged("templates")), folder, lambda _: None)
+    return folder
+
+
+def verify(built: Path, base: Path | str) -> tuple[int, Any]:
+    result = CliRunner().invoke(command, ["--build", str(built), "--base", str(base), "--json"], standalone_mode=False)
+    assert result.exception is None, result.exception
+    return int(result.return_value), json.loads(result.stdout)
+
+
+def changed(folder: Path, old: str, new: str, more: str = "") -> Path:
+    """The reference with a change."""
+    shutil.copytree(REFERENCE, folder)
+    found = [file for file in folder.glob("*.cil") if old in file.read_text()]
+    assert found or not old
+    for file in found if old else ():
+        file.write_text(file.read_text().replace(old, new))
+    (folder / "update.cil").write_text(more or "; nothing\n")
+    return folder
+
+
+def test_the_same_base_changes_nothing(built: Path) -> None:
+    status, told = verify(built, "reference")
+    assert (status, told["same_base"], told["changes"]) == (0, True, [])
+    assert told["states"] == dict.fromkeys(("dns", "ftp", "nonet", "web"), "same")
+
+
+def test_an_update_about_something_else_leaves_the_roles_the_same(built: Path, tmp_path: Path) -> None:
+    status, told = verify(built, changed(tmp_path / "base", "", "", "(type update_t)\n(roletype object_r update_t)\n"))
+    assert (status, told["same_base"], told["changes"]) == (0, False, [])
+    assert set(told["states"].values()) == {"same"}
+
+
+def test_a_port_that_joins_a_declared_one_makes_the_role_wider(built: Path, tmp_path: Path) -> None:
+    base = changed(tmp_path / "base", PORT.format(81), f"{PORT.format(81)}\n{PORT.format(8888)}")
+    status, told = verify(built, base)
+    assert (status, told["states"]) == (0, {"dns": "same", "ftp": "same", "nonet": "same", "web": "wider"})
+    assert told["changes"] == [{"role": "web", "sign": "+", "what": "bind tcp/8888"}]
+
+
+def test_a_port_that_leaves_makes_the_role_narrower(built: Path, tmp_path: Path) -> None:
+    status, told = verify(built, changed(tmp_path / "base", PORT.format(81), ""))
+    assert (status, told["states"]["web"], told["states"]["dns"]) == (0, "narrower", "same")
+    assert told["changes"] == [{"role": "web", "sign": "-", "what": "bind tcp/81"}]
+
+
+def test_a_declared_port_that_leaves_breaks_the_role(built: Path, tmp_path: Path) -> None:
+    status, told = verify(built, changed(tmp_path / "base", PORT.format(443), ""))
+    assert (status, told["states"]["web"], told["states"]["ftp"]) == (1, "broken", "same")
+    (web,) = (role for role in told["verdict"]["roles"] if role["role"] == "web")
+    assert not web["claims"]["able"]
+
+
+def test_network_by_way_of_an_attribute_makes_roles_wider_and_a_claim_fail(built: Path, tmp_path: Path) -> None:
+    rule = "(allow mcs_constrained_type self (udp_socket (create connect read write)))\n"
+    status, told = verify(built, changed(tmp_path / "base", "", "", rule))
+    assert (status, told["states"]["nonet"], told["states"]["web"]) == (1, "wider", "wider")
+    assert {"role": "nonet", "sign": "+", "what": "send udp to any port"} in told["changes"]
+    assert all(not role["claims"]["network"] for role in told["verdict"]["roles"] if role["role"] != "dns")
+
+
+def test_a_type_that_is_gone_breaks_every_role(built: Path, tmp_path: Path) -> None:
+    """Their modules name it, and no longer link."""
+    base = changed(tmp_path / "base", "userfaultfd_anon_inode_t", "update_anon_inode_t")
+    status, told = verify(built, base)
+    assert (status, set(told["states"].values())) == (1, {"broken"})
+    assert "do not link" in told["error"]
+    assert told["verdict"] is None
+
+
+def test_what_the_parent_lost_breaks_every_role(built: Path, tmp_path: Path) -> None:
+    """They have more than it now: what it had was copied when they were built."""
+    rule = "(allow container_domain self (io_uring (sqpoll cmd allowed)))"
+    status, told = verify(built, changed(tmp_path / "base", rule, ""))
+    assert (status, set(told["states"].values())) == (1, {"broken"})
+    assert all(not role["claims"]["contained"] for role in told["verdict"]["roles"])
+
+
+def test_a_base_without_containers_breaks_every_role(built: Path, tmp_path: Path) -> None:
+    base = changed(tmp_path / "base", "svirt_lxc_net_t", "update_net_t")
+    status, told = verify(built, base)
+    assert (status, set(told["states"].values())) == (1, {"broken"})
+    assert "svirt_lxc_net_t" in told["error"]
