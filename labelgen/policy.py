@@ -336,6 +336,20 @@ class Policy:
             result |= self.bits[name]
         return result
 
+    def levels(self, text: str) -> tuple[tuple[int, frozenset[str]], tuple[int, frozenset[str]]]:
+        """The low and the high level of a range such as `s0-s0:c0.c1023`, each the place of its sensitivity in the
+        policy's order and its categories. Raises InputError when the policy has no such range."""
+        library = setools_module()
+        try:
+            found = self._policy.lookup_range(text)
+        except (ValueError, library.exception.SEToolsException) as error:
+            raise InputError(f"{text}: this policy has no such range: {error}") from error
+        return self._level(found.low), self._level(found.high)
+
+    def _level(self, level: Any) -> tuple[int, frozenset[str]]:
+        order = sorted(self._policy.sensitivities())
+        return order.index(level.sensitivity), frozenset(map(str, level.categories()))
+
     @cached_property
     def portcons(self) -> list[Portcon]:
         """Every portcon, in the order in which the kernel looks them up."""

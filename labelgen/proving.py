@@ -67,6 +67,7 @@ def prove_roles(
             witness=witness,
             pairs=list(pairs(roles, file_type)),
             runtimes=runtime(policy, parent),
+            every_port=not denials,  # each refusal is a line on the console, which is slow
             denials=denials,
             progress=share,
         )
@@ -77,7 +78,7 @@ def prove_domains(path: Path, domains: Sequence[str], witness: str, denials: boo
     if not path.is_file():
         raise InputError(f"there is no policy {path}")
     contexts = [name if ":" in name else context(name, "s0", "object_r") for name in domains]
-    return prove(path, contexts, witness=witness, denials=denials, progress=share)
+    return prove(path, contexts, witness=witness, every_port=not denials, denials=denials, progress=share)
 
 
 def shares(tell: Callable[[str], None]) -> Share:

@@ -154,16 +154,23 @@ class Reach:
         instead = "" if asked == tclass else f", which without extended_socket_class is asked for {tclass}"
         yield Need(asked, "create", (self.domain,), f"to open the socket{instead}")
 
-    def bind_needs(self, protocol: str, port: int) -> Iterator[Need]:
-        """What binding a port takes (selinux_socket_bind)."""
+    def bind_needs(
+        self,
+        protocol: str,
+        port: int,
+        unchecked: tuple[int, int] = EPHEMERAL_PORTS,
+        privileged_below: int = PRIVILEGED_PORTS_BELOW,
+    ) -> Iterator[Need]:
+        """What binding a port takes (selinux_socket_bind) with these values of net.ipv4.ip_local_port_range and
+        net.ipv4.ip_unprivileged_port_start."""
         tclass = self.asked(protocol)
         yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "bind", (self.domain,), "to bind it")
         yield Need(tclass, "node_bind", self.nodes, "to bind an address")
-        if not EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]:
+        if port < privileged_below or not unchecked[0] <= port <= unchecked[1]:
             yield Need(tclass, "name_bind", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
-        if port < PRIVILEGED_PORTS_BELOW:
-            yield Need("capability", "net_bind_service", (self.domain,), f"for ports below {PRIVILEGED_PORTS_BELOW}")
+        if port < privileged_below:
+            yield Need("capability", "net_bind_service", (self.domain,), f"for ports below {privileged_below}")
 
     def connect_needs(self, protocol: str, port: int) -> Iterator[Need]:
         """What connecting takes (selinux_socket_connect_helper)."""

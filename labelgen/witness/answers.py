@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labelgen.errors import MachineError
 from labelgen.witness.calls import Values
@@ -102,20 +102,16 @@ def parse(tokens: Iterable[str], steps: int, values: Values) -> Stretches:
     return join(_lay_out(runs, values))
 
 
-def pairs(left: Iterable[Stretch], right: Iterable[Stretch]) -> Iterator[tuple[Stretch, Answer]]:
-    """Stretches of `left`, cut so that `right` has one answer for each, with that answer.
-
-    Both go along the same values; the shorter one ends the walk.
-    """
-    rights = iter(right)
-    other = next(rights, None)
-    for low, high, answer in left:
-        start = low
-        while start <= high:
-            while other is not None and other.high < start:
-                other = next(rights, None)
-            if other is None:
-                return
-            end = min(high, other.high)
-            yield Stretch(start, end, answer), other.answer
-            start = end + 1
+def together(*rows: Iterable[tuple[int, int, Any]]) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
+    """Ascending rows of (low, high, anything) laid over one another: (low, high, what each row has there), cut so that
+    each row has one thing. A value that one of them lacks is left out."""
+    walks = [iter(row) for row in rows]
+    heads = [next(walk, None) for walk in walks]
+    while True:
+        there = [head for head in heads if head is not None]
+        if len(there) < len(heads):
+            return
+        low, high = max(head[0] for head in there), min(head[1] for head in there)
+        if low <= high:
+            yield low, high, tuple(head[2] for head in there)
+        heads = [next(walk, None) if head[1] <= high else head for walk, head in zip(walks, there)]

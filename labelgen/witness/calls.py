@@ -178,11 +178,24 @@ def call(name: str, *arguments: Argument) -> Call:
 
 
 @dataclass(frozen=True)
+class Query:
+    """What a trial asks in the words of Reach: `bind`, `connect`, `send` or `fastopen` a port of `protocol` on the
+    address `host`, or `create` a socket of `family` and `type`."""
+
+    action: str
+    protocol: str = ""
+    host: str = ""
+    family: int = 0
+    type: int = 0
+
+
+@dataclass(frozen=True)
 class Trial:
     """Calls to try one after the other; the last of them once for each value of `values`, which are in ascending order.
 
     `kind` groups trials; in those of kind "ports" the values are ports, and the answer without SELinux is the same
-    for each of them. `fresh` asks for the calls before the last to be made anew for every value.
+    for each of them. `fresh` asks for the calls before the last to be made anew for every value. `query` is the same
+    asked of Reach, where it knows such a question.
     """
 
     name: str
@@ -190,6 +203,7 @@ class Trial:
     values: Values = (range(1),)
     kind: str = "use"
     fresh: bool = False
+    query: Optional[Query] = None
 
     @property
     def ports(self) -> bool:

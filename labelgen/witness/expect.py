@@ -11,21 +11,19 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Optional
 
-from labelgen.witness.answers import Answer, Stretch, Stretches, join
+from labelgen.witness.answers import Answer, Stretch, Stretches, join, together
 from labelgen.witness.calls import Address, Argument, Call, Data, Kept, Result, Swept, Text, Trial, UnixAddress, Values
 from labelgen.witness.facts import Facts, type_of, with_type
+from labelgen.witness.trials import IPPROTO_MPTCP, MSG_FASTOPEN, NPROTO, SOCK_MAX
 
 SOCK_TYPE_MASK = 0xF
 SOCK_PACKET = 10
-NPROTO = 46
-SOCK_MAX = 11
-IPPROTO_MPTCP = 262
-MSG_FASTOPEN = 0x20000000
 
 
 @dataclass(frozen=True)
@@ -612,7 +610,7 @@ def _cut(values: Values, borders: Iterable[int]) -> Iterator[tuple[int, int]]:
     """(first value, last value) of the stretches into which `borders` cut `values`."""
     cuts = sorted(borders)
     for span in values:
-        starts = [span.start, *(b for b in cuts if span.start < b < span.stop)]
+        starts = [span.start, *cuts[bisect_right(cuts, span.start) : bisect_left(cuts, span.stop)]]
         yield from ((low, after - 1) for low, after in zip(starts, [*starts[1:], span.stop]))
 
 
@@ -686,22 +684,39 @@ class World:
     def answers(self, trial: Trial, label: str, baseline: Stretches) -> Stretches:
         """The answers to a trial. For ports, whose baseline is that of the first of them, they are worked out once
         for each stretch of ports that the kernel cannot tell apart."""
+        same: Iterable[Stretch] = baseline
         if trial.ports:
-            borders = self._port_borders | self.facts.borders.get(self._port_protocol(trial), frozenset())
-            cut = ((low, high, baseline[0].answer) for low, high in _cut(trial.values, borders))
-        else:
-            cut = ((value, value, s.answer) for s in baseline for value in range(s.low, s.high + 1))
-        return join(Stretch(low, high, self.answer(trial, label, low, base)[0]) for low, high, base in cut)
+            same = (Stretch(trial.first, trial.values[-1].stop - 1, baseline[0].answer),)
+        cut = together(((low, high, None) for low, high in self.stretches(trial)), same)
+        return join(Stretch(low, high, self.answer(trial, label, low, base)[0]) for low, high, (_, base) in cut)
+
+    def stretches(self, trial: Trial) -> Iterator[tuple[int, int]]:
+        """(first, last) of the values of a trial that SELinux cannot tell apart: ports with one label, protocols of one
+        class of sockets, each by itself elsewhere."""
+        if trial.ports:
+            protocol = trial.calls[0].arguments[2]
+            labels = self.facts.borders.get(protocol & 0xFF, frozenset()) if isinstance(protocol, int) else frozenset()
+            return _cut(trial.values, self._port_borders | labels)
+        if trial.kind == "sockets" and trial.query:
+            return _cut(trial.values, _class_borders(trial.query.family, trial.query.type, trial.values))
+        return ((value, value) for span in trial.values for value in span)
 
     @cached_property
     def _port_borders(self) -> frozenset[int]:
         low, high = self.kernel.local_ports
         return frozenset({low, high + 1, self.kernel.unprivileged_from})
 
-    @staticmethod
-    def _port_protocol(trial: Trial) -> int:
-        protocol = trial.calls[0].arguments[2]
-        return protocol & 0xFF if isinstance(protocol, int) else 0
+
+@cache
+def _class_borders(family: int, type_: int, values: Values) -> frozenset[int]:
+    """The protocols at which another class of sockets begins, with the policy capability extended_socket_class or
+    without."""
+    classes = {
+        value: tuple(socket_class(family, type_, value, extended) for extended in (True, False))
+        for span in values
+        for value in span
+    }
+    return frozenset(value for value in classes if classes[value] != classes.get(value - 1))
 
 
 def _reached(check: Check, failing: int) -> bool:

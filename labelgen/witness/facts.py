@@ -74,10 +74,15 @@ class Facts:
 
     def port(self, protocol: int, number: int) -> str:
         """The context of a port: the first portcon that has it (kernel: security_port_sid)."""
-        return next(
-            (p.context for p in self.ports if p.protocol == protocol and p.low <= number <= p.high),
-            self.initial["port"],
-        )
+        key = (protocol, number)
+        if key not in self._looked_up:
+            covering = (p.context for p in self.ports if p.protocol == protocol and p.low <= number <= p.high)
+            self._looked_up[key] = next(covering, self.initial["port"])
+        return self._looked_up[key]
+
+    @cached_property
+    def _looked_up(self) -> dict[tuple[int, int], str]:
+        return {}
 
     def node(self, host: bytes) -> str:
         """The context of an address: the first nodecon that has it (kernel: security_node_sid)."""

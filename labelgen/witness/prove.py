@@ -12,36 +12,14 @@ from queue import Queue
 from typing import Any, Optional
 
 from labelgen.errors import InputError
-from labelgen.witness import controls, judge, kernels, machine, trials
-from labelgen.witness.answers import OK, Answer, Stretch, Stretches, WitnessError
-from labelgen.witness.answers import pairs as side_by_side
+from labelgen.witness import controls, kernels, machine, trials
+from labelgen.witness.answers import WitnessError, total
 from labelgen.witness.calls import Trial, Values
-from labelgen.witness.expect import World
+from labelgen.witness.compare import Comparison, Finding, Readings
 from labelgen.witness.facts import Facts, edges, type_of
 from labelgen.witness.kernels import Kernel
 from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, Question, make
 from labelgen.witness.script import Report
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The kernel answered otherwise than expected, for the values `low` to `high` of a trial. `rule` is the check on
-    which the expectation rests, "" where it was that nothing is asked."""
-
-    domain: str
-    trial: str
-    low: int
-    high: int
-    kernel: str
-    expected: str
-    rule: str
-
-    def __str__(self) -> str:
-        values = f" {self.low}" if self.low == self.high else f" {self.low}-{self.high}"
-        return (
-            f"{self.domain}: {self.trial}{values if self.high else ''}: the kernel answers {self.kernel}, "
-            f"expected was {self.expected}" + (f" ({self.rule})" if self.rule else "")
-        )
 
 
 @dataclass(frozen=True)
@@ -176,25 +154,6 @@ def _fast_open_checked(plan: Plan, report: Report) -> bool:
     return answers[0].answer.refused
 
 
-def _baseline(plan: Plan, report: Report, name: str) -> Stretches:
-    """The answers of the kernel by itself; what was tried only once must succeed."""
-    line = plan.baseline.get(name)
-    return report.answers[line] if line is not None else (Stretch(0, 0, OK),)
-
-
-def _differences(world: World, plan: Plan, report: Report, context: str, name: str) -> Iterator[Finding]:
-    trial, base = plan.trials[name], _baseline(plan, report, name)
-    expected = world.answers(trial, context, base)
-    for (low, high, answer), other in side_by_side(report.answers[plan.lines[context, name]], expected):
-        if answer != other:
-            _, check = world.answer(trial, context, low, _at(base, low))
-            yield Finding(context, name, low, high, str(answer), str(other), str(check or ""))
-
-
-def _at(baseline: Stretches, value: int) -> Answer:
-    return next((s.answer for s in baseline if s.low <= value <= s.high), baseline[0].answer)
-
-
 def _of_kind(plan: Plan, context: str, kind: str) -> Iterator[tuple[Trial, int]]:
     for (label, name), line in plan.lines.items():
         if label == context and plan.trials[name].kind == kind:
@@ -220,10 +179,11 @@ def _attempts(plan: Plan, report: Report, context: str) -> Iterator[Attempt]:
         yield Attempt(trial.name, str(report.answers[line][0].answer))
 
 
-def _domain(world: World, plan: Plan, report: Report, context: str) -> tuple[Domain, list[Finding]]:
+def _domain(comparison: Comparison, context: str) -> tuple[Domain, list[Finding]]:
+    plan, report = comparison.plan, comparison.report
     names = [name for label, name in plan.lines if label == context]
-    findings = [found for name in names for found in _differences(world, plan, report, context, name)]
-    compared = sum(s.high - s.low + 1 for name in names for s in report.answers[plan.lines[context, name]])
+    findings = [found for name in names for found in comparison.findings(context, name)]
+    compared = sum(total(report.answers[plan.lines[context, name]]) for name in names)
     differing = sum(found.high - found.low + 1 for found in findings)
     ports, sockets = tuple(_let_by(plan, report, context)), tuple(_opened(plan, report, context))
     return Domain(context, compared, differing, ports, sockets, tuple(_attempts(plan, report, context))), findings
@@ -239,14 +199,14 @@ def _denials(console: str, domains: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _testimony(kernel: Kernel, facts: Facts, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
+def _testimony(kernel: Kernel, readings: Readings, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
     report = booted.report
     _assert_controls(plan, report)
     _assert_equals_meet(plan, report)
     checked = _fast_open_checked(plan, report)
-    world = World(facts, plan.profile.kernel(checked), plan.kept, plan.listening)
+    comparison = Comparison(plan, report, readings, checked)
     contexts = dict.fromkeys(label for label, _ in plan.lines if not label.startswith("control "))
-    results = [_domain(world, plan, report, context) for context in contexts]
+    results = [_domain(comparison, context) for context in contexts]
     return Testimony(
         kernel.kind,
         report.release,
@@ -311,8 +271,16 @@ def _boots(chosen: Sequence[Kernel], profiles: Sequence[Profile], processors: in
 class _Session:
     """The boots of a proof, as many at a time as there are processors."""
 
-    def __init__(self, policy: Path, question: Question, denials: bool, progress: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        policy: Path,
+        readings: Readings,
+        question: Question,
+        denials: bool,
+        progress: Callable[[float], None],
+    ) -> None:
         self.policy = policy
+        self.readings = readings
         self.question = question
         self.denials = denials
         self.progress = progress
@@ -343,7 +311,7 @@ class _Session:
             )
         finally:
             self.processors.put(processor)
-        return _testimony(boot.kernel, self.question.facts, plan, booted, time.monotonic() - start)
+        return _testimony(boot.kernel, self.readings, plan, booted, time.monotonic() - start)
 
     def _step(self, boot: _Boot, share: float) -> None:
         self.done[boot] = share
@@ -354,29 +322,33 @@ def prove(
     policy: Path,
     domains: Sequence[str],
     *,
-    facts: Optional[Facts] = None,
+    expected: Optional[Path] = None,
     kernels_: Optional[Sequence[Kernel]] = None,
     witness: str = "quickest",
     profiles: Sequence[Profile] = (DEFAULT, HARDENED),
     pairs: Sequence[Pair] = (),
     runtimes: Sequence[str] = (),
+    every_port: bool = True,
     denials: bool = False,
     progress: Optional[Callable[[float], None]] = None,
 ) -> Proof:
     """Put a binary policy to the kernel: each domain tries everything, each pair's attacker its victim.
 
-    Takes: `domains`, full contexts; `facts`, what the policy says (read with libsepol when absent); `kernels_`, or
-    else `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the domains inherit; `denials`, to
-    have the AVC lines, for which only the edges of each stretch of ports are tried; `progress`, told the share done
-    (0 to 1).
+    Takes: `domains`, full contexts; `expected`, the policy that the answers are held against, where that is not the one
+    that is booted; `kernels_`, or else `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the
+    domains inherit; `every_port`, or else the first and the last of each stretch of ports with one label; `denials`, to
+    have the AVC lines; `progress`, told the share done (0 to 1).
 
     Raises WitnessError for a witness that is not whole, MachineError without one, InputError for a policy
     or a context that cannot be used.
     """
-    read = facts or judge.read(policy)
+    readings = Readings.of(expected or policy)
+    read = readings.judged
     _assert_known(read, (*domains, *runtimes, *(c for p in pairs for c in (p.attacker, p.victim, p.files))))
-    question = Question(read, tuple(domains), tuple(pairs), tuple(runtimes), edges(read) if denials else trials.PORTS)
-    session = _Session(policy, question, denials, progress or (lambda _: None))
+    question = Question(
+        read, tuple(domains), tuple(pairs), tuple(runtimes), trials.PORTS if every_port else edges(read)
+    )
+    session = _Session(policy, readings, question, denials, progress or (lambda _: None))
     boots = list(_boots(kernels_ or machine.choose(witness), profiles, len(machine.processors())))
     return Proof(hashlib.sha256(policy.read_bytes()).hexdigest(), tuple(_merge(session.run(boots))))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from labelgen.witness.calls import (
     Address,
     Call,
     Data,
     Kept,
+    Query,
     Result,
     Swept,
     Text,
@@ -23,6 +24,8 @@ from labelgen.witness.calls import (
 
 SOCK_DCCP = 6
 IPPROTO_DCCP = 33
+SOCK_MAX = 11
+NPROTO = 46
 IPPROTO_UDPLITE = 136
 IPPROTO_MPTCP = 262
 MSG_FASTOPEN = 0x20000000
@@ -39,11 +42,13 @@ IP: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
 
 class Transport(NamedTuple):
-    """A protocol with ports: the type and the protocol of its sockets, and whether it makes connections."""
+    """A protocol with ports: the type and the protocol of its sockets, whether it makes connections, and the protocol
+    whose labels its ports have, if any."""
 
     type: int
     protocol: int
     connects: bool
+    labelled_as: Optional[str] = None
     fresh: bool = False
 
     def socket(self, family: int) -> Call:
@@ -52,12 +57,12 @@ class Transport(NamedTuple):
 
 # An MPTCP socket keeps the first subflow of a failed connect: each port gets a socket of its own.
 TRANSPORTS = {
-    "tcp": Transport(socket.SOCK_STREAM, socket.IPPROTO_TCP, True),
-    "udp": Transport(socket.SOCK_DGRAM, socket.IPPROTO_UDP, False),
-    "sctp": Transport(socket.SOCK_STREAM, socket.IPPROTO_SCTP, True),
-    "sctp-seqpacket": Transport(socket.SOCK_SEQPACKET, socket.IPPROTO_SCTP, True),
-    "dccp": Transport(SOCK_DCCP, IPPROTO_DCCP, True),
-    "mptcp": Transport(socket.SOCK_STREAM, IPPROTO_MPTCP, True, fresh=True),
+    "tcp": Transport(socket.SOCK_STREAM, socket.IPPROTO_TCP, True, "tcp"),
+    "udp": Transport(socket.SOCK_DGRAM, socket.IPPROTO_UDP, False, "udp"),
+    "sctp": Transport(socket.SOCK_STREAM, socket.IPPROTO_SCTP, True, "sctp"),
+    "sctp-seqpacket": Transport(socket.SOCK_SEQPACKET, socket.IPPROTO_SCTP, True, "sctp"),
+    "dccp": Transport(SOCK_DCCP, IPPROTO_DCCP, True, "dccp"),
+    "mptcp": Transport(socket.SOCK_STREAM, IPPROTO_MPTCP, True, "tcp", fresh=True),
     "udplite": Transport(socket.SOCK_DGRAM, IPPROTO_UDPLITE, False),
 }
 
@@ -72,34 +77,36 @@ def _send(host: str, flags: int) -> Call:
     return call("sendto", SOCKET, Data(b"\0"), 1, flags, address, address.size)
 
 
-def _ports(name: str, transport: Transport, family: int, swept: Call, values: Values) -> Trial:
-    return Trial(name, (transport.socket(family), swept), values, "ports", fresh=transport.fresh)
+def _ports(action: str, protocol: str, family: int, host: str, swept: Call, values: Values) -> Trial:
+    transport = TRANSPORTS[protocol]
+    return Trial(
+        f"{action} {protocol} {IP[family]} {host}",
+        (transport.socket(family), swept),
+        values,
+        "ports",
+        fresh=transport.fresh,
+        query=Query(action, transport.labelled_as, host) if transport.labelled_as else None,
+    )
 
 
 def bind(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Bind each port on `host`."""
-    return _ports(
-        f"bind {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _with_address("bind", host), values
-    )
+    return _ports("bind", protocol, family, host, _with_address("bind", host), values)
 
 
 def connect(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Connect to each port of `host`."""
-    return _ports(
-        f"connect {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _with_address("connect", host), values
-    )
+    return _ports("connect", protocol, family, host, _with_address("connect", host), values)
 
 
 def send(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Send a datagram to each port of `host`."""
-    return _ports(f"send {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _send(host, 0), values)
+    return _ports("send", protocol, family, host, _send(host, 0), values)
 
 
 def fast_open(protocol: str, family: int, host: str, values: Values = PORTS) -> Trial:
     """Connect to each port of `host` with the first data (RFC 7413), without calling connect()."""
-    return _ports(
-        f"fastopen {protocol} {IP[family]} {host}", TRANSPORTS[protocol], family, _send(host, MSG_FASTOPEN), values
-    )
+    return _ports("fastopen", protocol, family, host, _send(host, MSG_FASTOPEN), values)
 
 
 def port_trials(values: Values = PORTS) -> Iterator[Trial]:
@@ -157,6 +164,11 @@ FAMILIES = range(48)
 TYPES = (0, 1, 2, 3, 4, 5, 6, 10, 11)
 
 
+def _creation(family: int, type_: int) -> Optional[Query]:
+    # net/socket.c: __sock_create refuses families above NPROTO and types above SOCK_MAX before it asks anybody.
+    return Query("create", family=family, type=type_) if family < NPROTO and type_ < SOCK_MAX else None
+
+
 def socket_trials() -> Iterator[Trial]:
     """socket() of every family, type and protocol."""
     for family in FAMILIES:
@@ -166,6 +178,7 @@ def socket_trials() -> Iterator[Trial]:
                 (call("socket", family, type_, Swept()),),
                 PROTOCOLS.get(family, FEW_PROTOCOLS),
                 "sockets",
+                query=_creation(family, type_),
             )
 
 

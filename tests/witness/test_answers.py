@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgen.witness.answers import OK, Answer, Stretch, WitnessError, join, pairs, parse, total
+from labelgen.witness.answers import OK, Answer, Stretch, WitnessError, join, parse, together, total
 from labelgen.witness.calls import spell, values
 
 REFUSED = Answer(1, 13)
@@ -41,11 +41,16 @@ def test_values_are_spelled_as_ranges() -> None:
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=50), st.data())
-def test_pairs_meet_each_value_once(answers: list[Answer], data: st.DataObject) -> None:
-    numbers = data.draw(st.lists(st.integers(1, 99), min_size=len(answers), max_size=len(answers), unique=True))
-    others = data.draw(st.lists(ANSWERS, min_size=len(answers), max_size=len(answers)))
+def test_rows_laid_over_one_another_meet_each_value_once(answers: list[Answer], data: st.DataObject) -> None:
+    size = len(answers)
+    numbers = data.draw(st.lists(st.integers(1, 99), min_size=size, max_size=size, unique=True))
+    others = [data.draw(st.lists(ANSWERS, min_size=size, max_size=size)) for _ in range(2)]
     asked = values(numbers)
-    left, right = (parse(_spelled(each), 2, asked) for each in (answers, others))
-    met = [(value, s.answer, other) for s, other in pairs(left, right) for value in range(s.low, s.high + 1)]
-    assert met == list(zip(sorted(numbers), answers, others))
-    assert total(left) == len(answers) and join(left) == left
+    rows = [parse(_spelled(each), 2, asked) for each in (answers, *others)]
+    met = [(value, found) for low, high, found in together(*rows) for value in range(low, high + 1)]
+    assert met == list(zip(sorted(numbers), zip(answers, *others)))
+    assert total(rows[0]) == size and join(rows[0]) == rows[0]
+
+
+def test_a_row_that_ends_early_ends_them_all() -> None:
+    assert list(together([(1, 2, "a")], [(1, 9, "b")])) == [(1, 2, ("a", "b"))]
