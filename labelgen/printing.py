@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from labelgen.host.install import Installed, Removed
     from labelgen.host.status import Report
     from labelgen.host.status import Standing as OnHost
-    from labelgen.witness.prove import Proof
+    from labelgen.witness.prove import Attempt, Proof
 
 LABEL = 14
 NARROWEST = 40
@@ -279,13 +279,28 @@ def proof(found: Proof) -> None:
             _line(domain.context.split(":")[2], f"{domain.compared} answers, {domain.differing} differ")
             for ranges in domain.ports:
                 _let_by(ranges.trial, ranges.ranges, fast_open)
+            _attempts(domain.attempts)
+        for limit in testimony.limits:
+            _line("limit", limit)
         for finding in testimony.findings:
             _line("DIFFERS", str(finding), fg="red", bold=True)
         for denial in testimony.denials:
             click.echo(denial)
     click.echo()
+    for limit in found.limits:
+        _line("limit", limit)
     state = click.style("no answer differs", fg="green") if found.holds else click.style("FAILS", fg="red", bold=True)
     click.echo(f"{found.compared} answers of the kernel compared, {found.differing} differ: {state}")
+
+
+def _attempts(attempts: Iterable[Attempt]) -> None:
+    """Of what a domain tried on others and in a user namespace: how much it was let, by what it is about."""
+    groups: dict[str, list[bool]] = {}
+    for attempt in attempts:
+        groups.setdefault(attempt.group, []).append(attempt.answer == "ok")
+    if groups:
+        told = ", ".join(f"{group} {sum(came)} of {len(came)}" for group, came in groups.items())
+        _line("", f"attempts that came to something: {told}")
 
 
 # The trials whose ports are worth a line; the others (IPv6, MPTCP, mapped addresses, UDP destinations, which nothing

@@ -23,6 +23,19 @@ WITNESSES = ("quickest", "uml", "qemu", "both")
     "--witness", type=click.Choice(WITNESSES), default="quickest", show_default=True, help="Which kernel to boot."
 )
 @click.option(
+    "--kernel",
+    "image",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A kernel image of your own: one for qemu, or User Mode Linux.",
+)
+@click.option(
+    "--modules",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The folder of that kernel's modules. Default: where distributions have it beside the image.",
+)
+@click.option(
     "--policy",
     "policy",
     type=click.Path(path_type=Path),
@@ -38,6 +51,8 @@ def command(
     base: Optional[str],
     roles: Optional[Path],
     witness: str,
+    image: Optional[Path],
+    modules: Optional[Path],
     policy: Optional[Path],
     domains: tuple[str, ...],
     denials: bool,
@@ -45,16 +60,20 @@ def command(
 ) -> int:
     """Boot a kernel with the linked policy, enforcing, and let each role try everything.
 
-    Every answer of the kernel is held against what the policy leads one to expect. Exit status 0 when none differs.
+    Every answer of the kernel is held against what the verdict (Reach) and libsepol lead one to expect. Exit status 0
+    when none differs, 1 when one does, 3 when no kernel bears witness to its end.
     """
     if (policy is None) != (not domains):
         raise click.UsageError("--policy and --domain go together")
+    if modules is not None and image is None:
+        raise click.UsageError("--modules goes with --kernel")
     share = proving.shares(terminal.progress)
+    wish = proving.Wish(witness, image, modules, denials)
     if policy is not None:
-        proof = proving.prove_domains(policy, domains, witness, denials, share)
+        proof = proving.prove_domains(policy, domains, wish, share)
     else:
         inputs = build.Inputs(roles or options.default_roles(), names, base, packaged("templates"))
-        proof = proving.prove_roles(inputs, build_folder, witness, denials, terminal.progress, share)
+        proof = proving.prove_roles(inputs, build_folder, wish, terminal.progress, share)
     if as_json:
         terminal.echo_json(proof.to_json())
     else:

@@ -195,7 +195,7 @@ class Trial:
 
     `kind` groups trials; in those of kind "ports" the values are ports, and the answer without SELinux is the same
     for each of them. `fresh` asks for the calls before the last to be made anew for every value. `query` is the same
-    asked of Reach, where it knows such a question.
+    asked of Reach, where it knows such a question. `userns` says that it is tried in a user namespace of its own.
     """
 
     name: str
@@ -204,6 +204,7 @@ class Trial:
     kind: str = "use"
     fresh: bool = False
     query: Optional[Query] = None
+    userns: bool = False
 
     @property
     def ports(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from labelgen.policy import Policy
@@ -56,9 +55,9 @@ class Readings:
     model: Model
 
     @classmethod
-    def of(cls, policy: Path) -> Readings:
-        """Read a binary policy both ways. Raises InputError when it cannot be read, MachineError without a library."""
-        judged, model = judge.read(policy), Model(Policy(policy))
+    def of(cls, policy: Policy) -> Readings:
+        """Read a policy with libsepol too. Raises InputError when it cannot be read, MachineError without a library."""
+        judged, model = judge.read(policy.path), Model(policy)
         return cls(judged, model.facts(judged), model)
 
 
@@ -74,7 +73,7 @@ class Comparison:
     def __init__(self, plan: Plan, report: Report, readings: Readings, fast_open_checked: bool) -> None:
         self.plan = plan
         self.report = report
-        kernel = plan.profile.kernel(fast_open_checked)
+        kernel = plan.profile.kernel(fast_open_checked, report.release)
         self._judge = World(readings.judged, kernel, plan.kept, plan.listening)
         self._reach = World(readings.modelled, kernel, plan.kept, plan.listening)
         self._asked = Asked(readings.model, self._reach)

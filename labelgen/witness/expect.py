@@ -69,6 +69,20 @@ class Thing:
     tclass: str
 
 
+@dataclass(frozen=True)
+class File(Thing):
+    """An open file or socket, both to read and to write, that the context `opened_by` opened."""
+
+    opened_by: str
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """A socket of the kernel's own from which a descriptor of `passed` comes."""
+
+    passed: File
+
+
 Object = object
 
 
@@ -77,12 +91,14 @@ class Kernel:
     """What has to be known of a kernel and its network namespace.
 
     `local_ports` is net.ipv4.ip_local_port_range; `unprivileged_from` net.ipv4.ip_unprivileged_port_start;
-    `fast_open_checked` whether data sent with MSG_FASTOPEN is checked like a connect.
+    `fast_open_checked` whether data sent with MSG_FASTOPEN is checked like a connect; `asks_userns` whether making a
+    user namespace is (Linux 6.1 and later).
     """
 
     local_ports: tuple[int, int] = (32768, 60999)
     unprivileged_from: int = 1024
     fast_open_checked: bool = True
+    asks_userns: bool = True
 
 
 # Class of a family that has one by itself, and of those that have one with the policy capability extended_socket_class.
@@ -195,8 +211,9 @@ RAW_CAPABILITIES: dict[int, str] = {
 class Walk:
     """One trial by one domain: what its calls have made so far."""
 
-    def __init__(self, world: World, label: str, value: int) -> None:
+    def __init__(self, world: World, label: str, value: int, userns: bool = False) -> None:
         self.world = world
+        self.userns = userns
         self.facts = world.facts
         self.label = label
         self.value = value
@@ -223,8 +240,9 @@ class Walk:
         return thing if isinstance(thing, Socket) else None
 
     def capable(self, *capabilities: str, rule: str, stage: str = "hook", errno_: int = errno.EPERM) -> Check:
-        """Any of these capabilities, in the first user namespace (selinux_capable, cred_has_capability)."""
-        pairs = [("capability2" if name in CAPABILITIES_2 else "capability", name) for name in capabilities]
+        """Any of these capabilities, in the first user namespace or another (selinux_capable, cred_has_capability)."""
+        classes = ("cap_userns", "cap2_userns") if self.userns else ("capability", "capability2")
+        pairs = [(classes[name in CAPABILITIES_2], name) for name in capabilities]
         return Check(self.label, self.label, *pairs[0], rule, errno_, stage, tuple(pairs[1:]))
 
 
@@ -521,20 +539,82 @@ def _pidfd_getfd(walk: Walk, call: Call) -> Iterator[Check]:
 PROC_FILES = {"environ": ("file", "read"), "maps": ("file", "read"), "mem": ("process", "ptrace")}
 
 
+# What opening asks for (include/linux/fs.h: ACC_MODE; hooks.c: file_mask_to_av, file_to_av).
+O_ACCMODE, O_APPEND, O_DIRECTORY = 3, 0o2000, 0o200000
+
+
+def _opening(walk: Walk, flags: int) -> Iterator[str]:
+    if flags & O_ACCMODE != 1:
+        yield "read"
+    if flags & O_ACCMODE:
+        yield "append" if flags & O_APPEND else "write"
+    if "open_perms" in walk.facts.polcaps:
+        yield "open"
+
+
 @_rule("openat")
 def _openat(walk: Walk, call: Call) -> Iterator[Check]:
-    walk.results.append(0)
     folder, name, flags = walk.thing(call.arguments[0]), call.arguments[1], walk.number(call.arguments[2])
+    walk.results.append(None)
     if not isinstance(folder, Thing) or not isinstance(name, Text):
         return
     yield from _on(walk, folder, ("search",), "security/selinux/hooks.c: selinux_inode_permission")
-    opening = ("write" if flags & 1 else "read", *(("open",) if "open_perms" in walk.facts.polcaps else ()))
-    yield from _on(walk, Thing(folder.context, "file"), opening, "security/selinux/hooks.c: selinux_file_open")
+    opened = Thing(folder.context, "dir" if flags & O_DIRECTORY else "file")
+    yield from _on(walk, opened, _opening(walk, flags), "security/selinux/hooks.c: selinux_file_open")
     if name.content in PROC_FILES:
         tclass, perm = PROC_FILES[name.content]
         yield from _on(
             walk, Thing(folder.context, tclass), (perm,), "security/selinux/hooks.c: selinux_ptrace_access_check"
         )
+    walk.results[-1] = File(opened.context, opened.tclass, walk.label)
+
+
+@_rule("mmap")
+def _mmap(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    perms = ("map", "read", "execute")
+    yield from _on(walk, walk.thing(call.arguments[4]), perms, "security/selinux/hooks.c: selinux_mmap_file")
+
+
+# What a call on a name in a folder takes of the folder and of the file there, and the hook that asks for the latter.
+IN_FOLDER = {
+    "newfstatat": (("search",), ("getattr",), "selinux_inode_getattr"),
+    "fchmodat": (("search",), ("setattr",), "selinux_inode_setattr"),
+    "linkat": (("search", "write", "add_name"), ("link",), "may_link"),
+    "unlinkat": (("search", "write", "remove_name"), ("unlink",), "may_link"),
+}
+
+
+@_rule(*IN_FOLDER)
+def _in_folder(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    folder = walk.thing(call.arguments[0])
+    of_folder, of_file, hook = IN_FOLDER[call.name]
+    if isinstance(folder, Thing):
+        yield from _on(walk, folder, of_folder, "security/selinux/hooks.c: selinux_inode_permission, may_link")
+        yield from _on(walk, Thing(folder.context, "file"), of_file, f"security/selinux/hooks.c: {hook}")
+
+
+@_rule("receive")
+def _receive(walk: Walk, call: Call) -> Iterator[Check]:
+    """A descriptor that may not be had is left out of the message (net/core/scm.c: scm_detach_fds)."""
+    box = walk.thing(call.arguments[0])
+    walk.results.append(0)
+    if isinstance(box, Letterbox):
+        rule = "security/selinux/hooks.c: selinux_file_receive"
+        if box.passed.opened_by != walk.label:
+            yield Check(walk.label, box.passed.opened_by, "fd", "use", rule, errno.ENOMSG)
+        yield from _on(walk, box.passed, ("read", "write"), rule, errno.ENOMSG)
+
+
+@_rule("mq_open")
+def _mq_open(walk: Walk, call: Call) -> Iterator[Check]:
+    """ipc/mqueue.c: do_mq_open, which looks the name up in the root of the file system and then opens a file."""
+    walk.results.append(0)
+    name, rule = call.arguments[0], "ipc/mqueue.c: do_mq_open"
+    queue = walk.world.kept[walk.world.listening[name.content]] if isinstance(name, Text) else None
+    yield from _on(walk, Thing(walk.facts.queues, "dir"), ("search",), rule)
+    yield from _on(walk, queue, _opening(walk, walk.number(call.arguments[1])), rule)
 
 
 # ipc/util.c: ipcperms asks for unix_read and unix_write, the hook of the call for its own.
@@ -597,6 +677,14 @@ def _capability(walk: Walk, call: Call) -> Iterator[Check]:
     yield walk.capable(capability, rule=rule)
 
 
+@_rule("unshare")
+def _unshare(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    if walk.world.kernel.asks_userns:
+        rule = "security/selinux/hooks.c: selinux_userns_create"
+        yield Check(walk.label, walk.label, "user_namespace", "create", rule)
+
+
 @_rule("syslog")
 def _syslog(walk: Walk, call: Call) -> Iterator[Check]:
     walk.results.append(0)
@@ -617,7 +705,7 @@ def _cut(values: Values, borders: Iterable[int]) -> Iterator[tuple[int, int]]:
 @dataclass(frozen=True)
 class World:
     """A policy in a kernel: what every trial is walked through with. `kept` maps the names of slots to what they hold,
-    `listening` abstract names to the slots of the unix sockets there."""
+    `listening` names to the slots of the unix sockets and message queues that have them."""
 
     facts: Facts
     kernel: Kernel = Kernel()
@@ -664,7 +752,7 @@ class World:
 
     def checks(self, trial: Trial, label: str, value: int) -> Iterator[tuple[int, Check]]:
         """(step, check) in the order in which the kernel asks."""
-        walk = Walk(self, label, value)
+        walk = Walk(self, label, value, trial.userns)
         for step, made in enumerate(trial.calls):
             if made.name not in RULES:
                 raise KeyError(f"there is no rule for the call {made.name}")

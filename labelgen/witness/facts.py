@@ -58,7 +58,9 @@ def node_label(address: str, mask: str, context: str) -> NodeLabel:
 @dataclass(frozen=True)
 class Facts:
     """A linked policy. `transitions` maps (type, class) to the type that a socket of a domain gets by a
-    type_transition of the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types."""
+    type_transition of the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types;
+    `queues` is the context of the file system of POSIX message queues and `queue_types` maps a type to the one that the
+    queues it makes get otherwise."""
 
     access: Access
     ports: tuple[PortLabel, ...]
@@ -71,6 +73,18 @@ class Facts:
     bounds: Mapping[str, str] = field(default_factory=dict)
     transitions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     types: tuple[str, ...] = ()
+    queues: str = ""
+    queue_types: Mapping[str, str] = field(default_factory=dict)
+
+    def queue(self, context: str) -> str:
+        """The context of a POSIX message queue that a process labelled `context` makes: the user and the low level of
+        its maker, the type of the file system or that of a type_transition (kernel: inode_doinit_with_dentry,
+        SECURITY_FS_USE_TRANS). "" where the policy gives queues no label."""
+        if not self.queues:
+            return ""
+        user, _, type_name, *level = context.split(":", 3)
+        made = self.queue_types.get(type_name, type_of(self.queues))
+        return ":".join((user, "object_r", made, *(text.partition("-")[0] for text in level)))
 
     def port(self, protocol: int, number: int) -> str:
         """The context of a port: the first portcon that has it (kernel: security_port_sid)."""

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from labelgen.errors import InputError, MachineError
 from labelgen.policy import setools_module
-from labelgen.witness.facts import PROTOCOL_NUMBERS, Access, Facts, NodeLabel, PortLabel, node_label
+from labelgen.witness.facts import PROTOCOL_NUMBERS, Access, Facts, NodeLabel, PortLabel, node_label, type_of
 
 HINT = "apt-get install libsepol2 or dnf install libsepol, version 3.4 or later"
 
@@ -147,6 +147,20 @@ def _transitions(policy: Any) -> dict[tuple[str, str], str]:
     return found
 
 
+def _queue_types(policy: Any, queues: str) -> dict[str, str]:
+    library = setools_module()
+    if not queues:
+        return {}
+    query = library.TERuleQuery(policy, ruletype=["type_transition"], target=type_of(queues), tclass=["file"])
+    found = {}
+    for rule in query.results():
+        with contextlib.suppress(library.exception.TERuleNoFilename):
+            if rule.filename:
+                continue
+        found.update({item.name: rule.default.name for item in rule.source.expand()})
+    return found
+
+
 def read(path: Path, access: Optional[Access] = None) -> Facts:
     """What the binary policy at `path` says; who may do what as `access` decides it, or else libsepol.
 
@@ -157,6 +171,7 @@ def read(path: Path, access: Optional[Access] = None) -> Facts:
         policy = library.SELinuxPolicy(str(path))
     except (OSError, SyntaxError, library.exception.SEToolsException) as error:
         raise InputError(f"{path}: setools cannot read this policy: {error}") from error
+    queues = next((str(item.context) for item in policy.fs_uses() if item.fs == "mqueue"), "")
     return Facts(
         access=access or Sepol(path),
         ports=_ports(policy),
@@ -169,4 +184,6 @@ def read(path: Path, access: Optional[Access] = None) -> Facts:
         bounds={item.child.name: item.parent.name for item in policy.bounds()},
         transitions=_transitions(policy),
         types=tuple(sorted(item.name for item in policy.types())),
+        queues=queues,
+        queue_types=_queue_types(policy, queues),
     )

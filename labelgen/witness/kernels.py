@@ -85,16 +85,20 @@ class Kernel:
 def user_mode_linux() -> Kernel:
     """User Mode Linux. Raises ProgramMissing."""
     image = Path(programs.find("linux.uml"))
-    release = programs.run("linux.uml", "--version").stdout.decode().strip()
-    modules = UML_MODULES / release
-    return Kernel("uml", image, modules if modules.is_dir() else None)
+    return Kernel("uml", image, _uml_modules(image))
+
+
+def _uml_modules(image: Path) -> Optional[Path]:
+    modules = UML_MODULES / programs.run(str(image), "--version").stdout.decode().strip()
+    return modules if modules.is_dir() else None
 
 
 def _installed() -> Iterator[Kernel]:
-    for image in sorted(BOOT.glob("vmlinuz-*-amd64"), reverse=True):
-        modules = MODULES / image.name[len("vmlinuz-") :]
-        if modules.is_dir():
-            yield Kernel("qemu", image, modules)
+    # Debian keeps images in /boot, Fedora beside the modules as well.
+    for image in sorted((*BOOT.glob("vmlinuz-*"), *MODULES.glob("*/vmlinuz")), reverse=True):
+        release = image.name.partition("-")[2] or image.parent.name
+        if (MODULES / release).is_dir():
+            yield Kernel("qemu", image, MODULES / release)
 
 
 def _unpacked(folder: Path) -> Kernel:
@@ -106,11 +110,18 @@ def _unpacked(folder: Path) -> Kernel:
 
 
 def _package() -> str:
+    try:
+        programs.find("apt-cache")
+    except programs.ProgramMissing as error:
+        raise MachineError(
+            "there is no kernel here that qemu could boot and that may be read",
+            "dnf install kernel-core, run as root, or give one: --kernel IMAGE",
+        ) from error
     words = programs.run("apt-cache", "depends", QEMU_PACKAGE).stdout.decode()
     found = re.search(r"Depends: (linux-image-\S+)", words)
     if not found:
         raise MachineError(
-            f"the package {QEMU_PACKAGE} is not known here", hint="apt-get update, or give a kernel image"
+            f"the package {QEMU_PACKAGE} is not known here", hint="apt-get update, or give one: --kernel IMAGE"
         )
     return found[1]
 
@@ -135,12 +146,29 @@ def distribution_kernel() -> Kernel:
     return _unpacked(cache.folder("kernels", package, lambda into: _download(package, into)))
 
 
+# What an x86 image for boot loaders has at 0x202 (Documentation/arch/x86/boot.rst); User Mode Linux is a program.
+BOOT_MAGIC, BOOT_MAGIC_AT = b"HdrS", 0x202
+PROGRAM_MAGIC = b"\x7fELF"
+
+
 def given_kernel(image: Path, modules: Optional[Path] = None) -> Kernel:
-    """A kernel image that the user names. Raises InputError when it is no file."""
-    if not image.is_file():
-        raise InputError(f"{image}: there is no such kernel image")
-    beside = image.parent.parent / "lib/modules" / image.name.replace("vmlinuz-", "", 1)
-    return Kernel("qemu", image, modules or (beside if beside.is_dir() else None))
+    """A kernel image that the user names: one for qemu, or User Mode Linux. `modules` is the folder of its modules, or
+    else looked for where distributions have it. Raises InputError when it is no kernel, or not a folder."""
+    try:
+        with image.open("rb") as file:
+            start = file.read(BOOT_MAGIC_AT + len(BOOT_MAGIC))
+    except OSError as error:
+        raise InputError(f"{image}: this kernel image cannot be read: {error.strerror}") from error
+    if modules is not None and not modules.is_dir():
+        raise InputError(f"{modules}: there is no such folder of modules")
+    if start.startswith(PROGRAM_MAGIC) and os.access(image, os.X_OK):
+        return Kernel("uml", image, modules or _uml_modules(image))
+    if start[BOOT_MAGIC_AT:] != BOOT_MAGIC:
+        raise InputError(f"{image}: this is neither a kernel image for x86 (bzImage) nor an executable User Mode Linux")
+    release = image.name.partition("-")[2]
+    places = (image.parent.parent / "lib/modules" / release, image.parent, MODULES / release)
+    beside = next((place for place in places if release and place.is_dir() and any(place.rglob("*.ko*"))), None)
+    return Kernel("qemu", image, modules or beside)
 
 
 def _stem(path: Path) -> str:

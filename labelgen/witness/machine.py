@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, Optional
 
 from labelgen import programs
-from labelgen.errors import MachineError
+from labelgen.errors import InputError, MachineError
 from labelgen.witness import compile as compiling
 from labelgen.witness import initramfs, kernels
 from labelgen.witness.answers import WitnessError
@@ -195,11 +195,20 @@ def available(kinds: Sequence[str]) -> list[Kernel]:
     return [accelerated(_FINDERS[kind]()) for kind in kinds]
 
 
-def choose(witness: str) -> list[Kernel]:
-    """The kernels that --witness names: "uml", "qemu", "both", or "quickest": the quickest that is installed.
+def choose(witness: str, image: Optional[Path] = None, modules: Optional[Path] = None) -> list[Kernel]:
+    """The kernels that --witness names: "uml", "qemu", "both", or "quickest": the quickest that is installed. Where an
+    `image` is given it is that one, with the folder `modules`.
 
-    Raises MachineError, with the command that installs one, where there is none.
+    Raises MachineError, with the command that installs one, where there is none; InputError for an image that is none,
+    or of another kind.
     """
+    if image is not None:
+        kernel = kernels.given_kernel(image, modules)
+        if witness not in (kernel.kind, "quickest"):
+            raise InputError(f"{image}: this is a kernel for {kernel.kind}, not for {witness}")
+        if kernel.kind == "qemu":
+            programs.find("qemu-system-x86_64")
+        return [accelerated(kernel)]
     if witness == "both":
         return available(("uml", "qemu"))
     if witness != "quickest":

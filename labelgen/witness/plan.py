@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from labelgen.network import FAST_OPEN_SYSCTL, LOCAL_PORTS_SYSCTL, NO_FAST_OPEN, ONE_LOCAL_PORT
 from labelgen.witness import controls, separation, trials
@@ -12,7 +13,7 @@ from labelgen.witness.calls import Data, Kept, Result, Text, Trial, Values, call
 from labelgen.witness.expect import Kernel, Object, Socket, Thing, socket_class
 from labelgen.witness.facts import Facts, edges
 from labelgen.witness.script import Script
-from labelgen.witness.separation import Victim
+from labelgen.witness.separation import Folder, Victim
 
 # Both kernels: no module is loaded on demand (the probe loaded them), no line on the console is dropped, queues do not
 # fill up, ping is for everybody.
@@ -23,7 +24,6 @@ ALWAYS = {
     "net.core.somaxconn": "4096",
     "net.ipv4.ping_group_range": "0 2147483647",
 }
-CLONE_NEWNET = 0x40000000
 # ioctl SIOCSIFFLAGS on "lo" with IFF_UP (netdevice(7)).
 LOOPBACK_UP = (call("socket", 2, 2, 0), call("ioctl", Result(0), 0x8914, Data(b"lo" + bytes(14) + b"\1" + bytes(15))))
 
@@ -35,11 +35,13 @@ class Profile:
     name: str
     sysctls: Mapping[str, str] = field(hash=False)
 
-    def kernel(self, fast_open_checked: bool = True) -> Kernel:
-        """What the kernel's rules need to know of it; Linux's own defaults where it says nothing."""
+    def kernel(self, fast_open_checked: bool = True, release: str = "") -> Kernel:
+        """What the kernel's rules need to know of it and of the kernel; Linux's own defaults where it says nothing."""
         low, high = map(int, self.sysctls.get("net.ipv4.ip_local_port_range", "32768 60999").split())
         start = int(self.sysctls.get("net.ipv4.ip_unprivileged_port_start", "1024"))
-        return Kernel((low, high), start, fast_open_checked)
+        version = re.match(r"(\d+)\.(\d+)", release)
+        # Linux 6.1, "selinux: Implement userns_create hook".
+        return Kernel((low, high), start, fast_open_checked, not version or tuple(map(int, version.groups())) >= (6, 1))
 
 
 DEFAULT = Profile(
@@ -59,6 +61,13 @@ class Pair:
 
     attacker: str
     victim: str
+    files: str
+
+
+class Reaching(NamedTuple):
+    """`attacker` tries things on private files labelled `files`."""
+
+    attacker: str
     files: str
 
 
@@ -107,7 +116,7 @@ def _inherited(plan: Plan, facts: Facts, runtimes: Sequence[str]) -> None:
     in a network namespace of their own: to send, even in vain, takes a port, which a sweep would find taken."""
     if not runtimes:
         return
-    plan.script.open({0: "netns"}, (call("open", Text("/proc/self/ns/net"), 0), call("unshare", CLONE_NEWNET)))
+    plan.script.open({0: "netns"}, (call("open", Text("/proc/self/ns/net"), 0), call("unshare", trials.CLONE_NEWNET)))
     plan.script.sysctl("net.ipv4.ping_group_range", ALWAYS["net.ipv4.ping_group_range"])
     extended = "extended_socket_class" in facts.polcaps
     for runtime in runtimes:
@@ -116,38 +125,68 @@ def _inherited(plan: Plan, facts: Facts, runtimes: Sequence[str]) -> None:
         for kind, (family, type_, protocol) in trials.KINDS.items():
             tclass = socket_class(family, type_, protocol, extended)
             plan.kept[f"{runtime} {kind}"] = Socket(runtime, tclass, family, type_, protocol, facts.initial["kernel"])
-    plan.script.open({}, (call("setns", Kept("netns"), CLONE_NEWNET),))
+    plan.script.open({}, (call("setns", Kept("netns"), trials.CLONE_NEWNET),))
 
 
-def _victims(plan: Plan, pairs: Sequence[Pair]) -> dict[Pair, tuple[Victim, Victim]]:
-    """For each pair the victim it shares with others, and one of its own that may be traced and killed."""
+class _Attack(NamedTuple):
+    """Who a pair's attacker meets: a victim it shares with others, as the attacker of that number, and one of its own
+    that may be traced and killed."""
+
+    shared: Victim
+    number: int
+    mortal: Victim
+
+
+def _victims(plan: Plan, facts: Facts, pairs: Sequence[Pair]) -> dict[Pair, _Attack]:
     shared: dict[tuple[str, str], Victim] = {}
-    for pair in pairs:
-        if (pair.victim, pair.files) not in shared:
-            victim = Victim(pair.victim, f"{pair.victim}#{len(shared)}", pair.files)
+    met: dict[Pair, _Attack] = {}
+    if pairs and facts.queues:
+        separation.mount_queues(plan.script, facts.queues)
+    for place, pair in enumerate(pairs):
+        key = (pair.victim, pair.files)
+        sharing = [other for other in pairs if (other.victim, other.files) == key]
+        if key not in shared:
+            victim = Victim(f"{pair.victim}#{len(shared)}", pair.files, pair.victim, facts.queue(pair.victim))
+            separation.open_letterboxes(plan.script, victim)
             actor = plan.script.actor(pair.victim)
-            plan.kept.update(separation.prepare(plan.script, actor, victim))
-            plan.listening.update(separation.unix_names(victim))
-            shared[pair.victim, pair.files] = victim
-    return {pair: (shared[pair.victim, pair.files], _mortal(plan, pair, number)) for number, pair in enumerate(pairs)}
+            plan.kept.update(separation.prepare(plan.script, actor, victim, len(sharing)))
+            plan.listening.update(separation.names(victim))
+            shared[key] = victim
+        met[pair] = _Attack(shared[key], sharing.index(pair), _mortal(plan, pair, place))
+    return met
 
 
 def _mortal(plan: Plan, pair: Pair, number: int) -> Victim:
-    victim = Victim(pair.victim, f"{pair.victim}#mortal-{number}", pair.files)
+    victim = Victim(f"{pair.victim}#mortal-{number}", pair.files, pair.victim)
     actor = plan.script.actor(pair.victim)
     plan.script.keep(actor, {0: victim.slot("pid")}, (call("getpid"),))
     plan.kept[victim.slot("pid")] = Thing(pair.victim, "process")
     return victim
 
 
+def _folders(plan: Plan, reaching: Sequence[Reaching]) -> dict[Reaching, tuple[Folder, int]]:
+    """For each attempt on private files the folder, and the attacker's number there."""
+    attackers: dict[str, list[Reaching]] = {}
+    for item in reaching:
+        attackers.setdefault(item.files, []).append(item)
+    met = {}
+    for files, those in attackers.items():
+        folder = Folder(f"files {files}", files)
+        plan.kept.update(separation.make_folder(plan.script, folder, len(those)))
+        met.update({item: (folder, number) for number, item in enumerate(those)})
+    return met
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked of every witness: what `domains` (contexts) can do by themselves and with the sockets that
-    `runtimes` leave them, and what each pair's attacker can do to its victim. `ports` are those to sweep."""
+    `runtimes` leave them, what each pair's attacker can do to its victim, and what `reaching` does to private files.
+    `ports` are those to sweep."""
 
     facts: Facts
     domains: tuple[str, ...]
     pairs: tuple[Pair, ...] = ()
+    reaching: tuple[Reaching, ...] = ()
     runtimes: tuple[str, ...] = ()
     ports: Values = trials.PORTS
 
@@ -168,35 +207,75 @@ def _try_controls(plan: Plan, actors: Mapping[str, int], attempts: Sequence[Tria
         plan.try_all(actors[plan.gap], f"control {plan.gap}", (controls.fast_open_trial(),))
 
 
-def _try_pairs(plan: Plan, actors: Mapping[str, int], victims: Mapping[Pair, tuple[Victim, Victim]]) -> None:
-    for pair, (shared, mortal) in victims.items():
-        tried = (*separation.trials(shared), *separation.last_trials(mortal))
+def _try_pairs(plan: Plan, actors: Mapping[str, int], attacks: Mapping[Pair, _Attack]) -> None:
+    for pair, (shared, number, mortal) in attacks.items():
+        tried = (
+            *separation.trials(shared),
+            *separation.last_file_trials(shared, number),
+            *separation.last_trials(mortal),
+        )
         plan.pairs[pair] = tuple(trial.name for trial in tried)
         plan.try_all(actors[pair.attacker], pair.attacker, tried)
 
 
+def _try_files(plan: Plan, actors: Mapping[str, int], folders: Mapping[Reaching, tuple[Folder, int]]) -> None:
+    for item, (folder, number) in folders.items():
+        tried = (*separation.file_trials(folder), *separation.last_file_trials(folder, number))
+        plan.try_all(actors[item.attacker], item.attacker, tried)
+
+
+class _Namespaced(NamedTuple):
+    """Two processes for one label: one in a user namespace of its own, and one that has yet to make one."""
+
+    inside: int
+    outside: int
+
+    @classmethod
+    def of(cls, script: Script, label: str) -> _Namespaced:
+        """Fork them."""
+        inside, outside = script.actor(label), script.actor(label)
+        flags = trials.CLONE_NEWUSER | trials.CLONE_NEWNET | trials.CLONE_NEWUTS
+        script.keep(inside, {}, (call("unshare", flags),))
+        return cls(inside, outside)
+
+
+def _try_userns(plan: Plan, context: str, actors: _Namespaced) -> None:
+    plan.try_all(actors.inside, context, trials.userns_trials())
+    plan.try_all(actors.outside, context, (trials.unshare_trial(),))
+
+
 def make(question: Question, profile: Profile, modules: dict[str, bytes], share: int = 0, of: int = 1) -> Plan:
     """The plan of a boot. Of several boots that share the work, `share` (from 0) `of` so many: each has every domain
-    and its part of the trials, the first has the pairs.
+    and its part of the trials, the first has the pairs, the last the user namespaces.
 
     Raises InputError where the policy has no domain fit for a control.
     """
     facts, pairs = question.facts, question.pairs if share == 0 else ()
+    reaching = question.reaching if share == 0 else ()
+    namespaced = question.domains if share == of - 1 else ()
     plan = Plan(Script(), profile, modules)
     plan.controls, plan.gap = (controls.allowed(facts), controls.refused(facts)), controls.fast_open_gap(facts)
     _start(plan.script, profile, modules)
     _inherited(plan, facts, question.runtimes)
-    victims = _victims(plan, pairs)
-    by_itself = plan.script.actor("-")
-    attackers = _actors(plan, (*question.domains, *(pair.attacker for pair in pairs)))
+    attacks, folders = _victims(plan, facts, pairs), _folders(plan, reaching)
+    by_itself, without = plan.script.actor("-"), _Namespaced.of(plan.script, "-")
+    attackers = _actors(plan, (*question.domains, *(p.attacker for p in pairs), *(r.attacker for r in reaching)))
+    inside = {context: _Namespaced.of(plan.script, context) for context in namespaced}
     others = _actors(plan, (*plan.controls, plan.gap))
     solo, attempts = question.solo()[share::of], controls.attempts(edges(facts))
     plan.baseline_of(by_itself, (*solo, controls.fast_open_trial(), *attempts))
-    for shared, _ in victims.values():
-        plan.baseline_of(by_itself, separation.trials(shared))
+    plan.baseline_of(without.inside, trials.userns_trials())
+    plan.baseline_of(without.outside, (trials.unshare_trial(),))
+    for attack in attacks.values():
+        plan.baseline_of(by_itself, separation.trials(attack.shared))
+    for folder, _ in folders.values():
+        plan.baseline_of(by_itself, separation.file_trials(folder))
     plan.script.enforce()
     _try_controls(plan, others, attempts)
     for context in question.domains:
         plan.try_all(attackers[context], context, solo)
-    _try_pairs(plan, attackers, victims)
+    for context, actors in inside.items():
+        _try_userns(plan, context, actors)
+    _try_pairs(plan, attackers, attacks)
+    _try_files(plan, attackers, folders)
     return plan

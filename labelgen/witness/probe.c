@@ -19,6 +19,8 @@
  *   x0a0b        these bytes          p0a0b   these bytes, 2 and 3 of them the value of the sweep, high byte first
  *   z64          64 zero bytes        v64     an iovec of 64 zero bytes              $    the value of the sweep
  *   stext        a string                f7,/proc/%  a string, slot 7 in it
+ * Two of the calls are made of several: `give SOCKET DESCRIPTOR` sends a descriptor, `receive SOCKET` takes one, or
+ * answers ENOMSG where a message came without (unix(7), SCM_RIGHTS).
  *
  * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. Answers go through memory shared with
  * PID 1, so that an actor needs no permission to report. Whether the kernel enforces is read from the status page of
@@ -50,6 +52,7 @@
 
 enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 150 };
 enum { IDLE, WORK, DONE };
+enum { GIVE = -1, RECEIVE = -2 };
 
 struct argument { char kind; long number; unsigned char bytes[BYTES]; struct iovec vector; };
 struct step { long number; int count; struct argument arguments[6]; };
@@ -88,7 +91,7 @@ static const struct call { const char *name; long number; } calls[] = {
 	CALL(setresgid), CALL(setresuid), CALL(setrlimit), CALL(setsockopt), CALL(setxattr), CALL(shmat), CALL(shmctl),
 	CALL(shmget), CALL(shutdown), CALL(socket), CALL(socketpair), CALL(stat), CALL(swapon), CALL(symlink), CALL(syslog),
 	CALL(timerfd_create), CALL(truncate), CALL(umask), CALL(umount2), CALL(unlink), CALL(unshare), CALL(utimensat),
-	CALL(write),
+	CALL(write), CALL(fchmodat), CALL(linkat), CALL(newfstatat), CALL(unlinkat), { "give", GIVE }, { "receive", RECEIVE },
 #ifdef SYS_ioperm
 	CALL(ioperm),
 #endif
@@ -226,12 +229,38 @@ static long argument_value(struct argument *argument, const long *results, long 
 	return (long)argument->bytes;
 }
 
+/* A message of one byte and, to send, one descriptor; the descriptor that came, or -1. */
+static long pass_descriptor(long number, int socket, int given)
+{
+	union { char room[CMSG_SPACE(sizeof(int))]; struct cmsghdr alignment; } control = { .room = { 0 } };
+	struct iovec byte = { &(char){ 0 }, 1 };
+	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	if (number == GIVE) {
+		*header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof given), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(header), &given, sizeof given);
+		return sendmsg(socket, &message, MSG_DONTWAIT);
+	}
+	if (recvmsg(socket, &message, MSG_DONTWAIT) == -1)
+		return -1;
+	header = CMSG_FIRSTHDR(&message);
+	if (!header || header->cmsg_type != SCM_RIGHTS) {
+		errno = ENOMSG;
+		return -1;
+	}
+	memcpy(&given, CMSG_DATA(header), sizeof given);
+	return given;
+}
+
 static long run_step(struct step *step, const long *results, long value)
 {
 	long arguments[6] = { 0 };
 
 	for (int i = 0; i < step->count; i++)
 		arguments[i] = argument_value(&step->arguments[i], results, value);
+	if (step->number < 0)
+		return pass_descriptor(step->number, arguments[0], arguments[1]);
 	return syscall(step->number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 }
 

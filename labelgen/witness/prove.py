@@ -12,13 +12,14 @@ from queue import Queue
 from typing import Any, Optional
 
 from labelgen.errors import InputError
-from labelgen.witness import controls, kernels, machine, trials
+from labelgen.policy import Policy
+from labelgen.witness import controls, kernels, machine, separation, trials
 from labelgen.witness.answers import WitnessError, total
 from labelgen.witness.calls import Trial, Values
 from labelgen.witness.compare import Comparison, Finding, Readings
 from labelgen.witness.facts import Facts, edges, type_of
 from labelgen.witness.kernels import Kernel
-from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, Question, make
+from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, Question, Reaching, make
 from labelgen.witness.script import Report
 
 
@@ -32,8 +33,10 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a domain tried on another process, and the kernel's answer."""
+    """What a domain tried on another process, on private files or in a user namespace, and the kernel's answer. `group`
+    is what it is about: signals, files, ..."""
 
+    group: str
     trial: str
     answer: str
 
@@ -76,6 +79,7 @@ class Testimony:
     domains: tuple[Domain, ...]
     findings: tuple[Finding, ...]
     denials: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
     @property
     def compared(self) -> int:
@@ -94,6 +98,7 @@ class Proof:
 
     policy: str
     testimonies: tuple[Testimony, ...]
+    limits: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -131,15 +136,27 @@ def _assert_controls(plan: Plan, report: Report) -> None:
             )
 
 
-def _assert_equals_meet(plan: Plan, report: Report) -> None:
-    """An attacker labelled as its victim is the control of the pairs: something of what it tries has to succeed."""
+def _without_control(plan: Plan, report: Report) -> list[str]:
+    """The groups of attempts in which even an attacker labelled as its victim comes to nothing: what is refused there
+    shows no separation. Raises WitnessError when that is all of them."""
+    shown: dict[str, bool] = {}
     for pair, names in plan.pairs.items():
-        if pair.attacker == pair.victim and all(
-            report.answers[plan.lines[pair.attacker, name]][0].answer.errno for name in names
-        ):
-            raise WitnessError(
-                f"the control {pair.attacker} can do nothing to a process with its own label: no separation shown"
-            )
+        if pair.attacker == pair.victim:
+            for name in names:
+                answer = report.answers[plan.lines[pair.attacker, name]][0].answer
+                group = plan.trials[name].kind
+                shown[group] = shown.get(group, False) or not answer.errno
+    if shown and not any(shown.values()):
+        raise WitnessError("the controls can do nothing to a process with their own label: no separation is shown")
+    return [group for group, came in shown.items() if not came]
+
+
+def _assert_possible(plan: Plan, report: Report) -> None:
+    """What one process tries on another has to succeed while nothing is enforced, or its refusal would show nothing."""
+    for name, line in plan.baseline.items():
+        answer = report.answers[line][0].answer
+        if plan.trials[name].kind in separation.GROUPS and answer.errno:
+            raise WitnessError(f"the control of {name}: with nothing enforced the kernel answers {answer}")
 
 
 def edges_of(plan: Plan) -> Values:
@@ -175,8 +192,10 @@ def _opened(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
 
 
 def _attempts(plan: Plan, report: Report, context: str) -> Iterator[Attempt]:
-    for trial, line in _of_kind(plan, context, "pair"):
-        yield Attempt(trial.name, str(report.answers[line][0].answer))
+    for (label, name), line in plan.lines.items():
+        group = plan.trials[name].kind
+        if label == context and group in (*separation.GROUPS, "userns"):
+            yield from (Attempt(group, name, str(stretch.answer)) for stretch in report.answers[line])
 
 
 def _domain(comparison: Comparison, context: str) -> tuple[Domain, list[Finding]]:
@@ -202,7 +221,8 @@ def _denials(console: str, domains: Iterable[str]) -> tuple[str, ...]:
 def _testimony(kernel: Kernel, readings: Readings, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
     report = booted.report
     _assert_controls(plan, report)
-    _assert_equals_meet(plan, report)
+    _assert_possible(plan, report)
+    uncontrolled = _without_control(plan, report)
     checked = _fast_open_checked(plan, report)
     comparison = Comparison(plan, report, readings, checked)
     contexts = dict.fromkeys(label for label, _ in plan.lines if not label.startswith("control "))
@@ -217,7 +237,31 @@ def _testimony(kernel: Kernel, readings: Readings, plan: Plan, booted: machine.B
         tuple(domain for domain, _ in results),
         tuple(found for _, findings in results for found in findings),
         _denials(booted.console, contexts),
+        (*_lacks(plan, report), *_measured(plan, checked), *(f"{_UNCONTROLLED}: {group}" for group in uncontrolled)),
     )
+
+
+_UNCONTROLLED = "refused even between equal categories, so that no separation by them is shown"
+
+
+def _lacks(plan: Plan, report: Report) -> Iterator[str]:
+    """Protocols of the trials that the kernel by itself does not have."""
+    lacking = []
+    for name, line in plan.baseline.items():
+        answer = report.answers[line][0].answer
+        if plan.trials[name].ports and answer.step == 0 and answer.errno:
+            lacking.append(name.split()[1])
+    if lacking:
+        yield f"this kernel lacks {', '.join(dict.fromkeys(lacking))}: of these it answers no more than for the socket"
+
+
+def _measured(plan: Plan, fast_open_checked: bool) -> Iterator[str]:
+    """What this kernel lets by whatever the policy says."""
+    low, high = plan.profile.kernel().local_ports
+    if low < high:
+        yield f"no bind to a port from {low} to {high} is checked (net.ipv4.ip_local_port_range)"
+    if not fast_open_checked and plan.profile.sysctls.get("net.ipv4.tcp_fastopen") != "0":
+        yield "TCP Fast Open goes round name_connect (net.ipv4.tcp_fastopen)"
 
 
 def _assert_known(facts: Facts, contexts: Iterable[str]) -> None:
@@ -248,6 +292,7 @@ def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
             tuple(domains.values()),
             tuple(f for t in same for f in t.findings),
             tuple(d for t in same for d in t.denials),
+            tuple(dict.fromkeys(limit for t in same for limit in t.limits)),
         )
 
 
@@ -322,17 +367,19 @@ def prove(
     policy: Path,
     domains: Sequence[str],
     *,
-    expected: Optional[Path] = None,
+    expected: Optional[Policy] = None,
     kernels_: Optional[Sequence[Kernel]] = None,
     witness: str = "quickest",
     profiles: Sequence[Profile] = (DEFAULT, HARDENED),
     pairs: Sequence[Pair] = (),
+    reaching: Sequence[Reaching] = (),
     runtimes: Sequence[str] = (),
     every_port: bool = True,
     denials: bool = False,
     progress: Optional[Callable[[float], None]] = None,
 ) -> Proof:
-    """Put a binary policy to the kernel: each domain tries everything, each pair's attacker its victim.
+    """Put a binary policy to the kernel: each domain tries everything, each pair's attacker its victim, and those of
+    `reaching` private files.
 
     Takes: `domains`, full contexts; `expected`, the policy that the answers are held against, where that is not the one
     that is booted; `kernels_`, or else `witness`: uml, qemu, both, quickest; `runtimes`, contexts whose sockets the
@@ -342,15 +389,27 @@ def prove(
     Raises WitnessError for a witness that is not whole, MachineError without one, InputError for a policy
     or a context that cannot be used.
     """
-    readings = Readings.of(expected or policy)
+    readings = Readings.of(expected or Policy(policy))
     read = readings.judged
-    _assert_known(read, (*domains, *runtimes, *(c for p in pairs for c in (p.attacker, p.victim, p.files))))
-    question = Question(
-        read, tuple(domains), tuple(pairs), tuple(runtimes), trials.PORTS if every_port else edges(read)
-    )
+    others = (*(c for p in pairs for c in (p.attacker, p.victim, p.files)), *(c for r in reaching for c in r))
+    _assert_known(read, (*domains, *runtimes, *others))
+    ports = trials.PORTS if every_port else edges(read)
+    question = Question(read, tuple(domains), tuple(pairs), tuple(reaching), tuple(runtimes), ports)
     session = _Session(policy, readings, question, denials, progress or (lambda _: None))
     boots = list(_boots(kernels_ or machine.choose(witness), profiles, len(machine.processors())))
-    return Proof(hashlib.sha256(policy.read_bytes()).hexdigest(), tuple(_merge(session.run(boots))))
+    digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+    return Proof(digest, tuple(_merge(session.run(boots))), tuple(_not_tried(read, every_port)))
 
 
-__all__ = ["DEFAULT", "HARDENED", "Domain", "Finding", "Pair", "Profile", "Proof", "Testimony", "prove"]
+def _not_tried(facts: Facts, every_port: bool) -> Iterator[str]:
+    yield "every boolean is tried as the policy has it; the verdict of a build holds in every setting"
+    yield "no packet leaves the witness: what SECMARK, NetLabel and IPsec would check is not tried"
+    if "always_check_network" in facts.polcaps:
+        yield "the policy has always_check_network: what that checks of packets is not tried"
+    if not facts.queues:
+        yield "POSIX message queues are not tried: the policy does not label them (fs_use mqueue)"
+    if not every_port:
+        yield "of ports, the first and the last of each stretch with one label are tried"
+
+
+__all__ = ["DEFAULT", "HARDENED", "Domain", "Finding", "Pair", "Profile", "Proof", "Reaching", "Testimony", "prove"]

@@ -20,6 +20,7 @@ from labelgen.witness.calls import (
     Values,
     Zeros,
     call,
+    values,
 )
 
 SOCK_DCCP = 6
@@ -274,6 +275,40 @@ def capability_trials() -> Iterator[Trial]:
     }
     for capability, attempt in attempts.items():
         yield Trial(f"capability {capability}", (attempt,))
+
+
+CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWNET = 0x4000000, 0x10000000, 0x40000000
+# In a network namespace of its own a process has the kernel's default sysctls; so ports below 1024 alone.
+FEW_PORTS: Values = values((1, 21, 53, 80, 443, 512, 1023))
+
+
+def userns_trials() -> Iterator[Trial]:
+    """Calls that a capability in the user namespace of the caller stands before (capabilities(7), user_namespaces(7)).
+    For a process that has unshared its user, network and UTS namespaces."""
+    attempts: dict[str, tuple[tuple[Call, ...], Values]] = {
+        "sethostname": ((call("sethostname", Text("witness"), 7),), (range(1),)),
+        "prctl PR_CAPBSET_DROP": ((call("prctl", 24, 63, 0, 0, 0),), (range(1),)),
+        "setsockopt SO_MARK": (
+            (
+                call("socket", socket.AF_INET, socket.SOCK_STREAM, 0),
+                call("setsockopt", SOCKET, socket.SOL_SOCKET, 36, Data(struct.pack("=I", 1)), 4),
+            ),
+            (range(1),),
+        ),
+        "raw socket": ((call("socket", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),), (range(1),)),
+        "packet socket": ((call("socket", socket.AF_PACKET, socket.SOCK_RAW, 0),), (range(1),)),
+    }
+    for protocol in ("tcp", "udp"):
+        for family, ip in IP.items():
+            made = TRANSPORTS[protocol].socket(family)
+            attempts[f"bind {protocol} {ip}"] = ((made, _with_address("bind", ANY[family])), FEW_PORTS)
+    for name, (calls, ports) in attempts.items():
+        yield Trial(f"in a user namespace: {name}", calls, ports, "userns", userns=True)
+
+
+def unshare_trial() -> Trial:
+    """Making a user namespace: for a process that does nothing else."""
+    return Trial("make a user namespace", (call("unshare", CLONE_NEWUSER),), kind="userns")
 
 
 def network_trials(ports: Values = PORTS, detours: Values = PORTS) -> tuple[Trial, ...]:
