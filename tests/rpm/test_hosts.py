@@ -395,6 +395,3 @@ def test_packages_for_a_distributions_policy_install_on_it(
     assert (done.status, done.said, len(done.rebuilds)) == (0, "", 1)
     assert host.stored() == SHIPPED
     assert {"lxc_web_t", "lxc_dns_t", "lxc_ftp_t", "lxc_nonet_t"} <= host.types()
-    done = host.rpm("-e", *PACKAGES)
-    assert (done.status, done.said, len(done.rebuilds)) == (0, "", 1)
-    assert host.types() == set()

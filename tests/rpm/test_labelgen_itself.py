@@ -21,7 +21,11 @@ from labelgen import __version__, cli
 TOP = Path(cli.__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.pyc")
 
-pytestmark = pytest.mark.skipif(not (TOP / "packaging").is_dir(), reason="this is no checkout")
+pytestmark = [
+    pytest.mark.skipif(not (TOP / "packaging").is_dir(), reason="this is no checkout"),
+    # Two workers of pytest-xdist would build the same package twice.
+    pytest.mark.xdist_group("labelgen itself"),
+]
 
 
 @pytest.fixture(scope="module")
