@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
@@ -33,18 +33,29 @@ class Grants:
             key = (rule.tclass, perm)
             into[key] = into.get(key, 0) | bits
 
-    def merge(self, other: Grants) -> None:
-        """Count everything of `other` too."""
-        _unite(self.always, other.always)
+    def plus(self, other: Grants) -> Grants:
+        """Everything of both."""
+        together = Grants(dict(self.always), {guard: dict(grants) for guard, grants in self.sometimes.items()})
+        _unite(together.always, other.always)
         for guard, grants in other.sometimes.items():
-            _unite(self.sometimes.setdefault(guard, {}), grants)
+            _unite(together.sometimes.setdefault(guard, {}), grants)
+        return together
 
     def worst(self) -> dict[Key, int]:
         """What is granted in at least one setting of the booleans."""
+        return self._worst
+
+    @cached_property
+    def _worst(self) -> dict[Key, int]:
         total = dict(self.always)
         for grants in self.sometimes.values():
             _unite(total, grants)
         return total
+
+    def branches(self) -> Iterator[tuple[Optional[Guard], dict[Key, int]]]:
+        """What needs no boolean, under None, and what each branch of a conditional block adds; in a fixed order."""
+        yield None, self.always
+        yield from sorted(self.sometimes.items(), key=lambda item: item[0])
 
     def condition(self, key: Key, bit: int) -> Condition:
         """When the permission on the type of `bit` is granted."""
@@ -66,7 +77,7 @@ class Access:
     def __init__(self, policy: Policy, origins: Optional[Origins] = None) -> None:
         self.policy = policy
         self.origins = origins
-        self._through = lru_cache(maxsize=None)(self._through_attributes)
+        self.through = cache(self._through)
 
     def outgoing(self, type_name: str) -> Grants:
         """What a type may do to others and itself."""
@@ -77,20 +88,24 @@ class Access:
         return self._of(type_name, False)
 
     def _of(self, type_name: str, outgoing: bool) -> Grants:
-        grants = self._sum((type_name,), outgoing)
-        grants.merge(self._through(self.policy.attributes_of[type_name], outgoing))
-        return grants
+        return self.through(self.policy.attributes_of[type_name], outgoing).plus(self.own(type_name, outgoing))
 
-    def _through_attributes(self, attributes: tuple[str, ...], outgoing: bool) -> Grants:
+    def own(self, type_name: str, outgoing: bool, but: str = "") -> Grants:
+        """What the rules grant that name the type itself, without those about it and the type `but`."""
+        return self._sum((type_name,), outgoing, but)
+
+    def _through(self, attributes: tuple[str, ...], outgoing: bool) -> Grants:
+        """What the rules grant that name one of the attributes: the same for all types that have these."""
         return self._sum(attributes, outgoing)
 
-    def _sum(self, symbols: Iterable[str], outgoing: bool) -> Grants:
+    def _sum(self, symbols: Iterable[str], outgoing: bool, but: str = "") -> Grants:
         grants = Grants()
         rules = self.policy.by_source if outgoing else self.policy.by_target
         for symbol in symbols:
             for rule in rules.get(symbol, ()):
-                if rule.kind == "allow":
-                    grants.add(rule, self.policy.bits[rule.target if outgoing else rule.source])
+                other = rule.target if outgoing else rule.source
+                if rule.kind == "allow" and other != but:
+                    grants.add(rule, self.policy.bits[other])
         return grants
 
     def rules(self, source: str, target: str, key: Key) -> Iterator[Rule]:

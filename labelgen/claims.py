@@ -16,8 +16,9 @@ from labelgen import conditions, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, leaves, single_level
-from labelgen.derivation import CONTENT, DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
+from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
 from labelgen.filecontexts import FileContexts
+from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
     CAPABILITY_CLASSES,
@@ -119,12 +120,23 @@ class Subject:
         return self.verification.parents[self.role.parent][1]
 
     @cached_property
-    def grants(self) -> Grants:
-        return self.verification.access.outgoing(self.domain)
+    def kin(self) -> Kin:
+        """What it has in common with the roles that have the same attributes."""
+        return self.verification.kin(self.domain, self.parent, self.parent)
+
+    @cached_property
+    def own(self) -> Grants:
+        """What it may do by the rules that name it."""
+        return self.verification.access.own(self.domain, True)
 
     @cached_property
     def worst(self) -> dict[Key, int]:
-        return self.grants.worst()
+        """Everything that it may do, at the booleans' worst."""
+        return together(self.kin.outgoing.worst(), self.own.worst())
+
+    def condition(self, key: Key, bit: int) -> Condition:
+        """When it has a permission on the type of `bit`."""
+        return conditions.either(self.own.condition(key, bit), self.kin.outgoing.condition(key, bit))
 
     @cached_property
     def xperms(self) -> dict[tuple[str, str, int], set[int]]:
@@ -140,11 +152,17 @@ class Subject:
         return self.role.declared_network
 
     @cached_property
+    def file_types(self) -> dict[str, str]:
+        """access -> its private type for that."""
+        return self.role.file_types
+
+    @cached_property
     def own_port_types(self) -> frozenset[str]:
         """The names that its own port types may have. Another role's may begin with this one's, and be the same name
         as one of several would have here: that one is the other role's."""
-        others = {other.role.port_type() for other in self.verification.subjects if other.role.name != self.role.name}
-        return frozenset(map(self.role.port_type, ("", *self.verification.catch_all))) - others
+        owners, name = self.verification.port_type_owners, self.role.name
+        mine = map(self.role.port_type, ("", *self.verification.catch_all))
+        return frozenset(own for own in mine if owners.get(own, name) == name)
 
     def line(self, *where: Union[str, int]) -> str:
         return self.file.line(*where) if self.file else ""
@@ -175,7 +193,7 @@ class Subject:
             rules = (rule for key in keys for rule in self.verification.access.evidence(self.domain, targets[0], key))
             number = self.policy.types[targets[0]]
             condition = conditions.any_of(
-                conditions.both(self.grants.condition(key, 1 << number), conditions.negation(unless(key, number)))
+                conditions.both(self.condition(key, 1 << number), conditions.negation(unless(key, number)))
                 for key in keys
             )
             words = f"{self.domain} {message}: {_some(targets)}:{tclass} {' '.join(perms)}"
@@ -198,10 +216,15 @@ class Verification:
     policy: Policy
     files: tuple[RoleFile, ...]
     exact: bool = True
-    parents: dict[str, tuple[str, str]] = field(default_factory=dict)
+    parents: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)
     base_ports: Optional[PortTable] = None
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
+    kept_apart: dict[tuple[int, int, bool, Key], bool] = field(default_factory=dict, init=False, repr=False)
+    entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _kin: dict[tuple[tuple[str, ...], str, str], Kin] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for file in self.files:
@@ -237,9 +260,22 @@ class Verification:
                 (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
         return sorted((user, selinux_role) for user in users for selinux_role in selinux_roles)
 
+    @property
+    def subjects(self) -> Iterator[Subject]:
+        """The roles, each anew: what was worked out for one is not kept for all."""
+        return (Subject(self, file.role, file) for file in self.files)
+
+    def kin(self, type_name: str, counterpart: str, parent: str) -> Kin:
+        """The types that have the same attributes as a type, held against another; `parent` is the parent's domain."""
+        key = (self.policy.attributes_of[type_name], counterpart, parent)
+        if key not in self._kin:
+            self._kin[key] = Kin(self.access, *key, self.role_domains, self.private)
+        return self._kin[key]
+
     @cached_property
-    def subjects(self) -> list[Subject]:
-        return [Subject(self, file.role, file) for file in self.files]
+    def port_type_owners(self) -> dict[str, str]:
+        """The name of a role's only port type of its own -> the role."""
+        return {file.role.port_type(): file.role.name for file in self.files}
 
     @cached_property
     def catch_all(self) -> frozenset[str]:
@@ -250,14 +286,22 @@ class Verification:
     def role_domains(self) -> int:
         """The bitset of the domains of all roles, those installed before included."""
         bits = self.policy.attributes.get(DOMAIN, 0)
-        for subject in self.subjects:
-            bits |= subject.bit
+        for file in self.files:
+            bits |= self.policy.bits[file.role.type]
         return bits
 
     @cached_property
     def private_types(self) -> dict[str, int]:
         """role -> the bitset of its private file types and own port types."""
-        return {subject.role.name: self.bits_of(subject.role.file_types.values()) for subject in self.subjects}
+        return {file.role.name: self.bits_of(file.role.file_types.values()) for file in self.files}
+
+    @cached_property
+    def private(self) -> int:
+        """The bitset of the private types of all roles, those installed before included."""
+        bits = self.policy.attributes.get(FILE_TYPE, 0)
+        for types in self.private_types.values():
+            bits |= types
+        return bits
 
     @cached_property
     def range_transitions(self) -> list[tuple[str, str, str, str]]:
@@ -276,14 +320,6 @@ class Verification:
         for name in names:
             bits |= self.policy.bits.get(name, 0)
         return bits
-
-    @cached_property
-    def parent_grants(self) -> dict[str, Grants]:
-        return {parent: self.access.outgoing(parent) for parent, _ in self.parents.values()}
-
-    @cached_property
-    def parent_incoming(self) -> dict[str, Grants]:
-        return {parent: self.access.incoming(parent) for parent, _ in self.parents.values()}
 
     @cached_property
     def parent_xperms(self) -> dict[str, Xperms]:
@@ -359,7 +395,9 @@ def _allowed(subject: Subject, key: Key) -> int:
 def network(subject: Subject) -> Iterator[Finding]:
     """The ports, protocols and socket families the domain can use are those declared."""
     model = subject.policy.network
-    excess = {key: model.part(*key, bits) & ~_allowed(subject, key) for key, bits in subject.worst.items()}
+    own = {key: model.part(*key, bits) for key, bits in subject.own.worst().items()}
+    had = together(subject.kin.network, own)
+    excess = {key: bits & ~_allowed(subject, key) for key, bits in had.items() if bits}
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
     yield from _ports_elsewhere(subject)
     yield from _retagged(subject)
@@ -385,7 +423,7 @@ def _retagged(subject: Subject) -> Iterator[Finding]:
 def _hidden(subject: Subject) -> Iterator[Finding]:
     """Network that the real policy may grant through a set of types whose expression a binary has forgotten: the set
     holds every other type of an attribute that the role joins, or most types there are."""
-    policy, parent = subject.policy, subject.verification.parent_grants[subject.parent].worst()
+    policy, parent = subject.policy, subject.kin.theirs.worst()
     joined = [
         policy.attributes[name] & ~subject.verification.role_domains
         for name in policy.attributes_of[subject.domain]
@@ -447,7 +485,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
 
 def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
     """What using an open socket takes, as far as the parent has it."""
-    parent = subject.verification.parent_grants[subject.parent].always
+    parent = subject.kin.theirs.always
     for perm in SOCKET_USE:
         if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
             yield Need(tclass, perm, (subject.domain,), "to use the socket")
@@ -455,7 +493,7 @@ def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
 
 def _capability_needs(subject: Subject, perm: str) -> Iterator[Need]:
     """A capability, in user namespaces too where the parent has it there."""
-    parent = subject.verification.parent_grants[subject.parent].always
+    parent = subject.kin.theirs.always
     for tclass in CAPABILITY_CLASSES:
         if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
             yield Need(tclass, perm, (subject.domain,), "for privileged ports")
@@ -466,7 +504,7 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
     narrowed."""
     yield from subject.reach.bind_needs(protocol, segment.low)
     tclass = subject.reach.asked(protocol)
-    parent = subject.verification.parent_grants[subject.parent].always.get((tclass, "node_bind"), 0)
+    parent = subject.kin.theirs.always.get((tclass, "node_bind"), 0)
     for node in subject.policy.node_types:
         if parent & subject.policy.bits[node]:
             yield Need(tclass, "node_bind", (node,), "to bind an address")
@@ -516,7 +554,7 @@ def _unmet(subject: Subject, need: Need, where: Where) -> Iterator[Finding]:
 
 def _files_able(subject: Subject) -> Iterator[Finding]:
     for number, entry in enumerate(subject.role.files):
-        name = subject.role.file_types[entry.access]
+        name = subject.file_types[entry.access]
         if name not in subject.policy.types:
             yield subject.finding("able", f"the policy has no type {name}", where=("files", number))
             continue
@@ -524,7 +562,7 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
         needed = [("file", "read"), ("file", "open"), ("dir", "search")]
         needed += [("file", "write"), ("file", "create"), ("dir", "add_name")] if entry.access == "write" else []
         for key in needed:
-            if subject.grants.condition(key, subject.policy.bits[name]) is not True:
+            if subject.condition(key, subject.policy.bits[name]) is not True:
                 yield subject.finding(
                     "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
                 )
@@ -549,10 +587,10 @@ def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[F
     contexts = subject.verification.file_contexts
     if contexts is None:
         return
-    if not any(context.path == path and context.type == name for context in contexts):
+    if not any(context.path == path for context in contexts.by_type.get(name, ())):
         yield subject.finding("able", f"no file context gives {name} to {path}", where=("files", number))
     for context in contexts.shadowing(path):
-        if context.type not in subject.role.file_types.values():
+        if context.type not in subject.file_types.values():
             words = f"the file context `{context}` takes files of {path} from the role"
             yield subject.finding("able", words, where=("files", number))
 
@@ -569,36 +607,28 @@ def contained(subject: Subject) -> Iterator[Finding]:
             "kernel would not mask what it has too much",
             where=("parent",),
         )
-    parent = subject.verification.parent_grants[subject.parent]
     message = f"has what {subject.parent} lacks"
-    beyond = {
-        key: _beyond(subject, key, bits & ~parent.always.get(key, 0), True)
-        for key, bits in subject.grants.always.items()
-    }
-    yield from subject.excess("contained", beyond, message, ("parent",), lambda *of: _had(subject, *of))
-    for guard, grants in sorted(subject.grants.sometimes.items()):
-        same = parent.sometimes.get(guard, {})
-        beyond = {
-            key: _beyond(subject, key, bits & ~parent.always.get(key, 0) & ~same.get(key, 0), guard.condition)
-            for key, bits in grants.items()
-        }
-        yield from subject.excess("contained", beyond, message, ("parent",), lambda *of: _had(subject, *of))
+    shared, own = subject.kin.beyond, beyond(subject.own, subject.kin.theirs, _counterparts(subject))
+    for branch in sorted({*shared, *own}, key=lambda branch: branch or ()):
+        grants = together(shared.get(branch, {}), own.get(branch, {}))
+        excess = {key: _beyond(subject, key, bits, condition_of(branch)) for key, bits in grants.items()}
+        yield from subject.excess("contained", excess, message, ("parent",), lambda *of: _had(subject, *of))
     yield from _beyond_xperms(subject)
     yield from _beyond_access(subject)
 
 
 def _beyond_access(subject: Subject) -> Iterator[Finding]:
     """What the role may do with its own files beyond the access that its file declares."""
-    for access, name in subject.role.file_types.items():
+    for access, name in subject.file_types.items():
         if name not in subject.policy.types:
             continue
         bit, number = subject.policy.bits[name], [str(f.access) for f in subject.role.files].index(access)
-        beyond = {
+        excess = {
             (tclass, perm): bit
-            for (tclass, perm), bits in subject.worst.items()
+            for (tclass, perm), bits in together(subject.kin.touching, subject.own.worst()).items()
             if bits & bit and perm not in FILE_ACCESS[access].get(tclass, ())
         }
-        yield from subject.excess("contained", beyond, f"has more than the declared {access}", ("files", number))
+        yield from subject.excess("contained", excess, f"has more than the declared {access}", ("files", number))
 
 
 def _counterpart(subject: Subject, number: int) -> int:
@@ -607,8 +637,15 @@ def _counterpart(subject: Subject, number: int) -> int:
     name = subject.policy.type_names[number]
     if name == subject.domain:
         return subject.policy.bits[subject.parent]
-    is_own = name in subject.role.file_types.values() or name in subject.own_port_types
+    is_own = name in subject.file_types.values() or name in subject.own_port_types
     return subject.policy.bits[subject.policy.bounds.get(name, name) if is_own else name]
+
+
+def _counterparts(subject: Subject) -> list[tuple[int, int]]:
+    """The bits of each of the role's types beside that of the type whose access the parent must have."""
+    names = (subject.domain, *subject.file_types.values(), *subject.own_port_types)
+    numbers = [subject.policy.types[name] for name in names if name in subject.policy.types]
+    return [(1 << number, _counterpart(subject, number)) for number in numbers]
 
 
 def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
@@ -622,7 +659,7 @@ def _beyond(subject: Subject, key: Key, bits: int, condition: Condition) -> int:
 
 def _had(subject: Subject, key: Key, number: int) -> Condition:
     """When the parent has a permission on a type, or on what stands for that with the parent."""
-    parent = subject.verification.parent_grants[subject.parent]
+    parent = subject.kin.theirs
     return conditions.either(parent.condition(key, 1 << number), parent.condition(key, _counterpart(subject, number)))
 
 
@@ -649,7 +686,7 @@ def _seen_as(subject: Subject, number: int) -> list[str]:
     name = subject.policy.type_names[number]
     if name == subject.parent:
         return [subject.domain]
-    own = (*subject.role.file_types.values(), *subject.own_port_types)
+    own = (*subject.file_types.values(), *subject.own_port_types)
     return [name, *sorted(n for n in own if subject.policy.bounds.get(n) == name)]
 
 
@@ -658,13 +695,15 @@ def _seen_as(subject: Subject, number: int) -> list[str]:
 
 def complete(subject: Subject) -> Iterator[Finding]:
     """Every non-network permission of the parent."""
-    parent = subject.verification.parent_grants[subject.parent]
-    for key, bits in sorted(parent.always.items()):
-        yield from _missing(subject, key, bits, subject.grants.always.get(key, 0), True)
-    for guard, grants in sorted(parent.sometimes.items()):
-        for key, bits in sorted(grants.items()):
-            have = subject.grants.always.get(key, 0) | subject.grants.sometimes.get(guard, {}).get(key, 0)
-            yield from _missing(subject, key, bits, have, guard.condition)
+    kin, own = subject.kin, subject.own
+    not_on_itself = [
+        (branch, key, bits)
+        for branch, key, bits in kin.on_itself
+        if not (given(own, branch, key) | given(kin.outgoing, branch, key)) & subject.bit
+    ]
+    for branch, key, bits in sorted({*kin.lacking, *not_on_itself}, key=lambda item: (item[0] or (), item[1])):
+        have = given(own, branch, key) | given(kin.outgoing, branch, key)
+        yield from _missing(subject, key, bits, have, condition_of(branch))
     yield from _narrower_xperms(subject)
     for target, key in refused.masked(subject):
         words = f"a bound (typebounds) keeps {subject.domain} from what {subject.parent} may do: "
@@ -680,9 +719,9 @@ def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
     for (tclass, kind, number), mine in sorted(subject.xperms.items()):
         name = subject.policy.type_names[number]
         seen = subject.parent if name == subject.domain else name
-        seen = subject.policy.bounds.get(name, name) if name in subject.role.file_types.values() else seen
+        seen = subject.policy.bounds.get(name, name) if name in subject.file_types.values() else seen
         bit = subject.policy.bits[seen]
-        if not subject.verification.parent_grants[subject.parent].worst().get((tclass, kind), 0) & bit:
+        if not subject.kin.theirs.worst().get((tclass, kind), 0) & bit:
             continue
         numbers = theirs.get((tclass, kind, subject.policy.types[seen]))
         if numbers is None or numbers - mine:
@@ -694,19 +733,20 @@ def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
 
 
 def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condition) -> Iterator[Finding]:
-    parent_bit = subject.policy.bits[subject.parent]
-    bits &= ~subject.policy.network.part(*key, bits)
+    """What of a permission that the parent has on the types `bits` the role lacks, which has it on the types `have`
+    whenever the parent does."""
+    parent_bit = subject.kin.bit
     wanted = bits & ~parent_bit & ~_apart(subject) & ~subject.bit | (subject.bit if bits & parent_bit else 0)
     if key[1] in LEADING.get(key[0], ()):
         wanted &= subject.bit
     lacking = 0
     for number in members(wanted & ~have):
-        if not conditions.implies(condition, subject.grants.condition(key, 1 << number)):
+        if not conditions.implies(condition, subject.condition(key, 1 << number)):
             lacking |= 1 << number
     if lacking:
         names = subject.policy.names(lacking)
         target = names[0] if names[0] != subject.domain else subject.parent
-        without = conditions.negation(subject.grants.condition(key, subject.policy.bits[names[0]]))
+        without = conditions.negation(subject.condition(key, subject.policy.bits[names[0]]))
         yield subject.finding(
             "complete",
             f"{subject.domain} lacks what {subject.parent} has: {_some(names)}:{key[0]} {key[1]}",
@@ -718,10 +758,7 @@ def _missing(subject: Subject, key: Key, bits: int, have: int, condition: Condit
 
 def _apart(subject: Subject) -> int:
     """The types that a role has nothing to do with: other roles and their private files."""
-    bits = subject.verification.role_domains & ~subject.bit | subject.policy.attributes.get(FILE_TYPE, 0)
-    for private in subject.verification.private_types.values():
-        bits |= private
-    return bits
+    return subject.verification.role_domains & ~subject.bit | subject.verification.private
 
 
 # -- separate
@@ -760,23 +797,16 @@ def _other_categories(subject: Subject) -> Iterator[Finding]:
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
     """No constraint is easier to meet for the role than for the parent because it names one of them."""
-    parent_bit, seen = subject.policy.bits[subject.parent], set()
-    for constraint in subject.policy.constraints:
-        for operand, names, easier in leaves(constraint.expression):
-            for name in sorted(names) if operand.startswith("t") else ():
-                bits = subject.policy.bits[name]
-                gained, lost = (
-                    bits & subject.bit and not bits & parent_bit,
-                    bits & parent_bit and not bits & subject.bit,
-                )
-                if name not in seen and ((gained and easier) or (lost and not easier)):
-                    seen.add(name)
-                    verb = "is in" if gained else "is not in"
-                    yield subject.finding(
-                        "separate",
-                        f"{subject.domain} {verb} {name}, unlike {subject.parent}, so a constraint binds it less",
-                        (constraint.text,),
-                    )
+    for (name, easier), text in subject.verification.constraints.naming.items():
+        bits = subject.policy.bits[name]
+        gained, lost = bits & subject.bit, bits & subject.kin.bit
+        if bool(gained) != bool(lost) and bool(gained) == easier:
+            verb = "is in" if gained else "is not in"
+            yield subject.finding(
+                "separate",
+                f"{subject.domain} {verb} {name}, unlike {subject.parent}, so a constraint binds it less",
+                (text,),
+            )
 
 
 def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
@@ -788,16 +818,25 @@ def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
         yield source, single_level(user, selinux_role if is_process else "object_r", target, *TWO)
 
 
+def _refused(subject: Subject, target: str, key: Key) -> bool:
+    """Whether constraints refuse a permission between two containers, whoever they belong to. Types that constraints
+    cannot tell apart have one answer."""
+    constraints, answers = subject.verification.constraints, subject.verification.kept_apart
+    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target, key)
+    if seen not in answers:
+        answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target))
+    return answers[seen]
+
+
 def not_kept_apart(subject: Subject, kinds: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
-    files = [subject.parent_file_type, *(n for n in subject.role.file_types.values() if n in subject.policy.types)]
-    refusing = subject.verification.constraints.refusing
+    files = [subject.parent_file_type, *(n for n in subject.file_types.values() if n in subject.policy.types)]
     for tclass, perms in kinds.items():
         for target in files if tclass in FILE_CLASSES else [subject.domain]:
             for perm in perms:
-                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[target] and not all(
-                    refusing(one, two, tclass, perm) for one, two in _pairs(subject, target)
+                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[target] and not _refused(
+                    subject, target, (tclass, perm)
                 ):
                     yield target, (tclass, perm)
 
@@ -817,64 +856,59 @@ def _acts_on_others(subject: Subject) -> Iterator[Finding]:
     """The domain has no permission on another role, its private files or the parent's processes."""
     others = _apart(subject) & ~subject.verification.private_types[subject.role.name]
     others |= subject.policy.bits[subject.parent]
-    reached = {key: bits & others for key, bits in subject.worst.items()}
+    reached = {key: bits & others for key, bits in together(subject.kin.touching, subject.own.worst()).items()}
     yield from subject.excess("separate", reached, "can act on another container's", ("name",))
 
 
 def _acted_upon(subject: Subject) -> Iterator[Finding]:
     """Whoever may act on the domain may act on the parent, under the same booleans; whoever may act on its files may
     act on the parent's, and no container of another kind reaches what is in them."""
-    access = subject.verification.access
-    theirs = subject.verification.parent_incoming[subject.parent]
-    yield from _acts_beyond(subject, subject.domain, subject.parent, access.incoming(subject.domain), theirs)
-    for name in subject.role.file_types.values():
+    # What it may do to itself and its own files is looked at with all else that it may do.
+    own = subject.verification.access.own(subject.domain, False, subject.domain)
+    yield from _acts_beyond(subject, subject.domain, subject.kin, own)
+    for name in subject.file_types.values():
         if name in subject.policy.types:
-            mine = access.incoming(name)
-            theirs = subject.verification.access.incoming(subject.parent_file_type)
-            yield from _acts_beyond(subject, name, subject.parent_file_type, mine, theirs)
-            yield from _opened_by_containers(subject, name, mine)
+            kin = subject.verification.kin(name, subject.parent_file_type, subject.parent)
+            own = subject.verification.access.own(name, False, subject.domain)
+            yield from _acts_beyond(subject, name, kin, own)
+            yield from _opened_by_containers(subject, name, kin, own)
 
 
-def _acts_beyond(subject: Subject, target: str, counterpart: str, mine: Grants, theirs: Grants) -> Iterator[Finding]:
-    worst = mine.worst()
-    for key, sources in sorted(worst.items()):
-        for number in members(sources & ~theirs.always.get(key, 0) & ~subject.bit):
-            bit = 1 << number
-            beyond = conditions.both(mine.condition(key, bit), conditions.negation(theirs.condition(key, bit)))
-            if beyond is not False:
-                source = subject.policy.type_names[number]
-                words = f"{source} can act on {target} and not on {counterpart}: {target}:{key[0]} {key[1]}"
-                rules = subject.verification.access.evidence(source, target, key)
-                yield subject.finding("separate", words, rules, beyond)
+def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterator[Finding]:
+    """Who may act on `target`, whose own rules `own` are, and may not act so on the other that its kin is held
+    against."""
+    for key, number in sorted(kin.acting_beyond.union(acting_beyond(own, kin.done_to_theirs, subject.bit))):
+        source, bit = subject.policy.type_names[number], 1 << number
+        if source != subject.domain:
+            mine = conditions.either(own.condition(key, bit), kin.incoming.condition(key, bit))
+            when = conditions.both(mine, conditions.negation(kin.done_to_theirs.condition(key, bit)))
+            words = f"{source} can act on {target} and not on {kin.counterpart}: {target}:{key[0]} {key[1]}"
+            rules = subject.verification.access.evidence(source, target, key)
+            yield subject.finding("separate", words, rules, when)
 
 
-def _opened_by_containers(subject: Subject, name: str, mine: Grants) -> Iterator[Finding]:
+def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) -> Iterator[Finding]:
     """No container of another kind opens the role's files: whoever does may open the parent's by a rule that does not
-    mean the parent too. Finding a folder is not opening what is in it."""
-    parent_bit = subject.policy.bits[subject.parent]
-    others: dict[Key, int] = defaultdict(int)
-    for rule in subject.policy.rules_to(subject.parent_file_type):
-        if rule.kind == "allow" and not subject.policy.bits[rule.source] & parent_bit:
-            for perm in rule.perms:
-                others[rule.tclass, perm] |= subject.policy.bits[rule.source]
-    for key, sources in sorted(mine.worst().items()):
-        excess = sources & ~others[key] & ~subject.bit
-        if excess and key[0] in FILE_CLASSES and key[1] in CONTENT and key != ("dir", "open"):
-            source = subject.policy.names(excess)[0]
+    mean the parent too."""
+    opened = together(kin.opened_beyond, opened_beyond(own, kin.openers, subject.bit))
+    for key, sources in sorted(opened.items()):
+        if sources & ~subject.bit:
+            source = subject.policy.names(sources & ~subject.bit)[0]
             words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
             yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
 
 
 def _labels_elsewhere(subject: Subject) -> Iterator[Finding]:
     """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
-    own = (subject.domain, *subject.role.file_types.values())
+    own = (subject.domain, *subject.file_types.values())
     for name in own:
         if name in subject.policy.labelled:
             words = f"{name} is given to what is not the role's"
             yield subject.finding("separate", words, (subject.policy.labelled[name],))
-    declared = {entry.path: subject.role.file_types[entry.access] for entry in subject.role.files}
-    for path, _, name in subject.verification.file_contexts or ():
-        if name in own and declared.get(path) != name:
+    declared = {entry.path: subject.file_types[entry.access] for entry in subject.role.files}
+    contexts = subject.verification.file_contexts or FileContexts()
+    for path, _, name in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
+        if declared.get(path) != name:
             yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
 
 
@@ -899,31 +933,32 @@ def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
 
 def enterable(subject: Subject) -> Iterator[Finding]:
     """Every runtime that can start the parent can start it."""
-    mine = subject.verification.access.incoming(subject.domain)
-    theirs = subject.verification.parent_incoming[subject.parent]
-    containers = subject.policy.bits[subject.parent] | subject.verification.role_domains
-    runtimes = theirs.worst().get(("process", "transition"), 0) & ~containers
-    for key in sorted(theirs.worst()):
-        if key[0] not in ("process", "fd"):
-            continue
-        for number in members(theirs.worst()[key] & runtimes):
-            wanted, have = theirs.condition(key, 1 << number), mine.condition(key, 1 << number)
-            if not conditions.implies(wanted, have):
-                runtime = subject.policy.type_names[number]
-                yield subject.finding(
-                    "enterable",
-                    f"{runtime} may {key[1]} {subject.parent}:{key[0]} and not {subject.domain}:{key[0]}",
-                    subject.verification.access.evidence(runtime, subject.parent, key),
-                    where=("parent",),
-                )
-    for runtime in subject.policy.names(runtimes):
+    for key, number, wanted in subject.kin.not_entering:
+        have = subject.verification.access.incoming(subject.domain).condition(key, 1 << number)
+        if not conditions.implies(wanted, have):
+            runtime = subject.policy.type_names[number]
+            yield subject.finding(
+                "enterable",
+                f"{runtime} may {key[1]} {subject.parent}:{key[0]} and not {subject.domain}:{key[0]}",
+                subject.verification.access.evidence(runtime, subject.parent, key),
+                where=("parent",),
+            )
+    for runtime in subject.policy.names(subject.kin.runtimes):
         yield from _refused_entry(subject, runtime)
     yield from _entered_alike(subject)
 
 
-def refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
+def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, str], ...]:
     """The SELinux users and roles under which a constraint lets a runtime start the parent and not the role, with the
-    constraint."""
+    constraint. Types that constraints cannot tell apart have one answer; a runtime is neither of the two."""
+    constraints, answers = subject.verification.constraints, subject.verification.entries
+    seen = tuple(map(constraints.seen_as, (subject.domain, subject.parent, runtime)))
+    if seen not in answers:
+        answers[seen] = tuple(_refused_identities(subject, runtime))
+    return answers[seen]
+
+
+def _refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
     check = subject.verification.constraints.refusing
     mine, theirs = (single_level("system_u", "system_r", name, "c1", "c2") for name in (subject.domain, subject.parent))
     for user, selinux_role in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Callable
 
 from labelgen.policy import Constraint, Policy
@@ -29,6 +30,11 @@ class Context:
     type: str
     low: Level
     high: Level
+
+    @property
+    def rest(self) -> tuple[str, str, Level, Level]:
+        """All but the type."""
+        return self.user, self.role, self.low, self.high
 
 
 def single_level(user: str, role: str, type_name: str, *categories: str) -> Context:
@@ -81,14 +87,56 @@ class Constraints:
         for constraint in policy.constraints:
             if not constraint.kind.endswith("validatetrans"):
                 self.by_class.setdefault(constraint.tclass, []).append(constraint)
+        self.seen_as = cache(self._seen_as)
+        self._answers: dict[tuple[object, ...], tuple[Constraint, ...]] = {}
 
-    def refusing(self, source: Context, target: Context, tclass: str, perm: str) -> list[Constraint]:
-        """The constraints that refuse an access between two contexts (constraint_expr_eval, ss/services.c)."""
-        return [
-            constraint
-            for constraint in self.by_class.get(tclass, ())
-            if perm in constraint.perms and not self.holds(constraint, source, target)
-        ]
+    @cached_property
+    def _type_sets(self) -> list[int]:
+        """The bitsets of the types that constraints name together."""
+        named = {
+            names
+            for constraint in self.policy.constraints
+            for operand, names, _ in leaves(constraint.expression)
+            if operand.startswith("t")
+        }
+        return [self._union(names) for names in named]
+
+    @cached_property
+    def naming(self) -> dict[tuple[str, bool], str]:
+        """Each type or attribute that a constraint names, and whether being one of these can only make it easier to
+        meet (else only harder) -> the first such constraint."""
+        found: dict[tuple[str, bool], str] = {}
+        for constraint in self.policy.constraints:
+            for operand, names, easier in leaves(constraint.expression):
+                for name in sorted(names) if operand.startswith("t") else ():
+                    found.setdefault((name, easier), constraint.text)
+        return found
+
+    def _union(self, names: frozenset[str]) -> int:
+        bits = 0
+        for name in names:
+            bits |= self.policy.bits[name]
+        return bits
+
+    def _seen_as(self, type_name: str) -> int:
+        """What constraints can know of a type: which of the sets that they name it is in, as a bitset."""
+        bit = self.policy.bits[type_name]
+        return sum(1 << number for number, bits in enumerate(self._type_sets) if bits & bit)
+
+    def refusing(self, source: Context, target: Context, tclass: str, perm: str) -> tuple[Constraint, ...]:
+        """The constraints that refuse an access between two contexts (constraint_expr_eval, ss/services.c).
+
+        Types that constraints cannot tell apart get the answer that was found for the first of them.
+        """
+        types = (self.seen_as(source.type), self.seen_as(target.type), source.type == target.type)
+        key = (*types, source.rest, target.rest, tclass, perm)
+        if key not in self._answers:
+            self._answers[key] = tuple(
+                constraint
+                for constraint in self.by_class.get(tclass, ())
+                if perm in constraint.perms and not self.holds(constraint, source, target)
+            )
+        return self._answers[key]
 
     def holds(self, constraint: Constraint, source: Context, target: Context) -> bool:
         """Whether a constraint is met. Raises ValueError for an expression of a kind that is not known."""

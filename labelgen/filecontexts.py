@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import warnings
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -43,6 +45,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[FileContext]:
             yield FileContext(words[0], words[1] if len(words) > 2 else "", context[2] if len(context) > 2 else "")
 
 
+@cache
 def _compiled(expression: str) -> Optional[re.Pattern[str]]:
     """An expression as Python reads it; None for what only PCRE2 understands."""
     try:
@@ -53,8 +56,11 @@ def _compiled(expression: str) -> Optional[re.Pattern[str]]:
         return None
 
 
+@cache
 def stem(expression: str) -> str:
     """What every path starts with that an expression matches, as far as it is plain."""
+    if _is_divided(expression):
+        return ""
     plain, place = "", 0
     while place < len(expression):
         sign = expression[place]
@@ -67,21 +73,41 @@ def stem(expression: str) -> str:
     return plain
 
 
-def _folders(start: str) -> str:
-    """The first two folders of a path, or nothing where it is shorter."""
-    parts = start.split("/", 3)
-    return "/".join(parts[:3]) if len(parts) > 3 else ""
+def _is_divided(expression: str) -> bool:
+    """Whether it has alternatives outside of parentheses: its paths need not start alike."""
+    if "|" not in expression:
+        return False
+    depth = 0
+    for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", expression):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "|" and depth <= 0:
+            return True
+    return False
 
 
-def examples(expression: str) -> list[str]:
+_PLAIN = re.compile(r"[^\\.^$?*+|\[({]*")
+
+
+def _start(expression: str) -> str:
+    """What every path starts with that an expression matches, up to its first special or escaped sign: the `stem` or
+    less, found at once."""
+    if _is_divided(expression):
+        return ""
+    plain = _PLAIN.match(expression)
+    assert plain is not None
+    return plain[0][:-1] if expression[plain.end() : plain.end() + 1] in tuple("?*{") else plain[0]
+
+
+@cache
+def examples(expression: str) -> tuple[str, ...]:
     """Paths that an expression matches: with optional parts left out, once and twice, with each alternative, and with
     any sign as a plain one and as the end of a folder."""
     try:
         parts = sre_parser.parse(expression)
     except (re.error, RecursionError, OverflowError):
-        return []
+        return ()
     ways = (_Way(often, branch, sign) for often in (0, 1, 2) for branch in range(4) for sign in "x/")
-    return list(dict.fromkeys(way.example(parts) for way in ways))
+    return tuple(dict.fromkeys(way.example(parts) for way in ways))
 
 
 class _Way(NamedTuple):
@@ -119,13 +145,31 @@ def _of_set(members: Sequence[tuple[Any, Any]]) -> str:
 
 
 class FileContexts:
-    """File contexts in the order in which they count, with an index over the folders that their paths start with."""
+    """File contexts in the order in which they count, with an index over what their paths start with."""
 
     def __init__(self, contexts: Sequence[FileContext] = ()) -> None:
         self.contexts = tuple(contexts)
         self._places: dict[str, list[int]] = defaultdict(list)
         for place, context in enumerate(self.contexts):
-            self._places[_folders(stem(context.path) + ("" if _has_special(context.path) else "/"))].append(place)
+            self._places[_start(context.path)].append(place)
+        self._starts = sorted(self._places)
+
+    @cached_property
+    def by_type(self) -> dict[str, list[FileContext]]:
+        """Type -> those that give it."""
+        found: dict[str, list[FileContext]] = defaultdict(list)
+        for context in self.contexts:
+            found[context.type].append(context)
+        return dict(found)
+
+    def _near(self, start: str) -> list[int]:
+        """The places of those whose path starts as far as it is plain with `start`, or with a part of it."""
+        starts = [start[:length] for length in range(len(start))]
+        for place in range(bisect_left(self._starts, start), len(self._starts)):
+            if not self._starts[place].startswith(start):
+                break
+            starts.append(self._starts[place])
+        return sorted(place for one in starts for place in self._places.get(one, ()))
 
     @classmethod
     def read(cls, file: Path) -> FileContexts:
@@ -136,9 +180,8 @@ class FileContexts:
         return iter(self.contexts)
 
     def shadowing(self, path: str) -> Iterator[FileContext]:
-        """Those that count before the line of the expression `path` for paths that it matches. `path` starts with two
-        plain folders (filepath.START)."""
-        places = sorted((*self._places[_folders(stem(path + "/"))], *self._places[""]))
+        """Those that count before the line of the expression `path` for paths that it matches."""
+        places = self._near(_start(path))
         mine = next((place for place in places if self.contexts[place].path == path), None)
         expression = _compiled(path)
         if mine is None or expression is None:
@@ -153,10 +196,6 @@ class FileContexts:
 
 def _may_meet(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
-
-
-def _has_special(expression: str) -> bool:
-    return stem(expression).count("") - 1 < len(expression.replace("\\", ""))
 
 
 def _meet(expression: re.Pattern[str], paths: Sequence[str], other: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 # hooks.c, socket_type_to_security_class: AF_UNIX is the one family whose sockets stay on the host.
 UNIX_SOCKETS = frozenset({"unix_stream_socket", "unix_dgram_socket"})
@@ -282,7 +283,7 @@ class NetworkModel:
     sysctls: int
     extended: bool = True
 
-    @property
+    @cached_property
     def classes(self) -> frozenset[str]:
         """The classes all of whose permissions are network permissions."""
         return (self.sockets - UNIX_SOCKETS) | LABELLED_NETWORKING | INFINIBAND

@@ -10,7 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -42,12 +42,17 @@ class Guard(NamedTuple):
     @property
     def condition(self) -> Condition:
         """When the rule is in force."""
-        condition = conditions.parse_postfix(self.postfix)
-        return condition if self.branch else conditions.negation(condition)
+        return _condition(self.postfix, self.branch)
 
     def __str__(self) -> str:
         expression = conditions.infix(self.postfix)
         return expression if self.branch else f"!{expression}"
+
+
+@cache
+def _condition(postfix: tuple[str, ...], branch: bool) -> Condition:
+    condition = conditions.parse_postfix(postfix)
+    return condition if branch else conditions.negation(condition)
 
 
 class Rule(NamedTuple):

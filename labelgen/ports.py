@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from labelgen.network import PROTOCOLS
@@ -26,7 +29,7 @@ class Segment(NamedTuple):
 class PortTable:
     """The type of every port of every protocol."""
 
-    def __init__(self, segments: dict[str, list[Segment]]) -> None:
+    def __init__(self, segments: Mapping[str, Sequence[Segment]]) -> None:
         self.segments = segments
 
     @classmethod
@@ -36,43 +39,65 @@ class PortTable:
         cons = list(portcons)
         return cls(
             {
-                protocol: list(_runs(_painted(cons, protocol), cons, initial_type, initial_context))
+                protocol: list(_runs([con for con in cons if con.protocol == protocol], initial_type, initial_context))
                 for protocol in PROTOCOLS
             }
         )
 
     def within(self, protocol: str, low: int, high: int) -> Iterator[Segment]:
         """The segments of a range, cut to it."""
-        for segment in self.segments[protocol]:
-            if segment.high >= low and segment.low <= high:
+        segments = self.segments[protocol]
+        place = max(0, bisect_right(self._lows[protocol], low) - 1)
+        while place < len(segments) and segments[place].low <= high:
+            segment = segments[place]
+            if segment.high >= low:
                 yield segment._replace(low=max(low, segment.low), high=min(high, segment.high))
+            place += 1
+
+    @cached_property
+    def _lows(self) -> dict[str, list[int]]:
+        return {protocol: [segment.low for segment in segments] for protocol, segments in self.segments.items()}
+
+    @cached_property
+    def _by_type(self) -> dict[str, dict[str, list[Segment]]]:
+        found: dict[str, dict[str, list[Segment]]] = {protocol: {} for protocol in self.segments}
+        for protocol, segments in self.segments.items():
+            for segment in segments:
+                found[protocol].setdefault(segment.type, []).append(segment)
+        return found
 
     def of_type(self, protocol: str, port_type: str) -> list[Segment]:
         """The segments that have a type."""
-        return [segment for segment in self.segments[protocol] if segment.type == port_type]
+        return list(self._by_type[protocol].get(port_type, ()))
+
+    def of_types(self, protocol: str, port_types: Iterable[str]) -> list[Segment]:
+        """The segments that have one of the types, in order."""
+        return sorted(segment for port_type in set(port_types) for segment in self.of_type(protocol, port_type))
 
 
-def _painted(cons: list[Portcon], protocol: str) -> list[int]:
-    """For each port the number of the first portcon that covers it; -1 for none. Port 0 is never looked up."""
-    first = [-1] * (LAST_PORT + 1)
-    for number in range(len(cons) - 1, -1, -1):
-        con = cons[number]
-        if con.protocol == protocol:
-            first[con.low : con.high + 1] = [number] * (con.high - con.low + 1)
-    return first
-
-
-def _runs(first: list[int], cons: list[Portcon], initial_type: str, initial_context: str) -> Iterator[Segment]:
-    low = 1
-    while low <= LAST_PORT:
-        number = first[low]
-        # To the end of this portcon's run: it may cover thousands of ports, or be cut by a narrower one.
-        high = low
-        while high < LAST_PORT and first[high + 1] == number:
-            high += 1
+def _runs(cons: Sequence[Portcon], initial_type: str, initial_context: str) -> Iterator[Segment]:
+    """The runs of ports that the same portcon labels: of those that cover a port the first in the policy's order; -1
+    stands for none. Port 0 is never looked up."""
+    starts = sorted((con.low, number) for number, con in enumerate(cons))
+    edges = sorted({1, LAST_PORT + 1, *(con.low for con in cons), *(con.high + 1 for con in cons)} - {0})
+    covering: list[int] = []
+    runs: list[tuple[int, int]] = []
+    taken = 0
+    for edge in edges:
+        while taken < len(starts) and starts[taken][0] <= edge:
+            heappush(covering, starts[taken][1])
+            taken += 1
+        while covering and cons[covering[0]].high < edge:
+            heappop(covering)
+        number = covering[0] if covering else -1
+        if not runs or runs[-1][1] != number:
+            runs.append((edge, number))
+    for (low, number), (following, _) in zip(runs, [*runs[1:], (LAST_PORT + 1, 0)]):
         con = cons[number] if number >= 0 else None
-        yield Segment(low, high, con.type if con else initial_type, con.context if con else initial_context)
-        low = high + 1
+        if low <= LAST_PORT:
+            yield Segment(
+                low, following - 1, con.type if con else initial_type, con.context if con else initial_context
+            )
 
 
 def own_port_type(role: str, replaced: str = "") -> str:

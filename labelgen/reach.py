@@ -6,7 +6,8 @@ It is made of the linked policy once and kept with the build, so that a question
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Optional
 
 from labelgen import conditions
@@ -267,7 +268,7 @@ class Reach:
         types = {
             target for rule in self.rules if rule.tclass == tclass and perm in rule.perms for target in rule.targets
         }
-        return [segment for segment in self.ports.segments[protocol] if segment.type in types]
+        return self.ports.of_types(protocol, types)
 
     def summary(self) -> dict[str, Any]:
         """The reach for people and programs: sockets, capabilities, ports by protocol."""
@@ -334,36 +335,37 @@ class Reacher:
         self.ports = ports
         self.network = policy.network
         self.nodes = policy.node_types
+        self._networking = cache(self._network_rules)
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
         return Reach(domain, self.nodes, tuple(self._rules(domain)), self.ports, self.network.extended)
 
     def _rules(self, domain: str) -> Iterator[NetworkRule]:
-        for rule in self.policy.rules_from(domain):
+        for symbol in self.policy.symbols(domain):
+            path = "" if symbol == domain else f" ({domain} is in {symbol})"
+            for rule in self._networking(symbol):
+                yield replace(rule, text=rule.text + path) if path else rule
+
+    def _network_rules(self, symbol: str) -> list[NetworkRule]:
+        """The rules about a type or an attribute."""
+        found = []
+        for rule in self.policy.by_source.get(symbol, ()):
             if rule.kind != "allow":
                 continue
             perms = self.network.of(rule.tclass, rule.perms)
             if rule.tclass in UNIX_SOCKETS and "create" in rule.perms:
                 perms = frozenset({"create"})
             if perms:
-                yield NetworkRule(
-                    rule.tclass,
-                    perms,
-                    frozenset(self._targets(rule)),
-                    f"{rule}{self._origin(rule, perms)}{self._path(rule, domain)}",
-                    rule.guard,
-                )
+                text = f"{rule}{self._origin(rule, perms)}"
+                found.append(NetworkRule(rule.tclass, perms, self._targets(rule), text, rule.guard))
+        return found
 
     def _origin(self, rule: Rule, perms: Iterable[str]) -> str:
         return self.origins.said(rule, perms) if self.origins else ""
 
-    def _targets(self, rule: Rule) -> list[str]:
-        return self.policy.names(self.policy.bits[rule.target])
-
-    @staticmethod
-    def _path(rule: Rule, domain: str) -> str:
-        return "" if rule.source == domain else f" ({domain} is in {rule.source})"
+    def _targets(self, rule: Rule) -> frozenset[str]:
+        return frozenset(self.policy.names(self.policy.bits[rule.target]))
 
 
 def port_table(policy: Policy) -> PortTable:

@@ -223,7 +223,7 @@ class WayOut:
 
 def ways_out(subject: Subject) -> Iterator[WayOut]:
     """The domains that could act on the network for the role, because it may talk to their unix sockets."""
-    theirs = subject.verification.access.outgoing(subject.parent).worst()
+    theirs = subject.kin.theirs.worst()
     for tclass, perm in _TALKS:
         for name in subject.policy.names(subject.worst.get((tclass, perm), 0) & ~subject.bit):
             parents = bool(theirs.get((tclass, perm), 0) & subject.policy.bits[name])
@@ -310,16 +310,15 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
     yield from _hidden_attributes(subject)
     hidden = sorted(
         f"{tclass} {perm}"
-        for (tclass, perm), bits in subject.verification.access.outgoing(subject.parent).worst().items()
+        for (tclass, perm), bits in subject.kin.theirs.worst().items()
         if tclass in LABELLED_NETWORKING
         and bits & subject.policy.bits[subject.parent]
         and not subject.worst.get((tclass, perm), 0) & subject.bit
     )
     if hidden:
         yield f"On the host it may have more of labelled networking on itself, as its parent has: {'; '.join(hidden)}."
-    theirs = subject.verification.parent_incoming[subject.parent].worst().get(("process", "transition"), 0)
-    runtimes = theirs & ~subject.verification.role_domains & ~subject.policy.bits[subject.parent]
-    refused = sorted(name for name in subject.policy.names(runtimes) if next(refused_identities(subject, name), None))
+    runtimes = subject.policy.names(subject.kin.runtimes)
+    refused = sorted(name for name in runtimes if refused_identities(subject, name))
     if refused:
         yield (
             f"A constraint may keep {_some(refused)} from starting the role when it runs as another SELinux user "

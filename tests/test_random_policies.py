@@ -246,7 +246,7 @@ class Asking:
             ]
 
     def _let_by(
-        self, rules: Mapping[Decision, Condition], refusing: Callable[..., list[Constraint]], decision: Decision
+        self, rules: Mapping[Decision, Condition], refusing: Callable[..., Sequence[Constraint]], decision: Decision
     ) -> bool:
         source, target, tclass, perm = decision
         if not holds(rules.get(decision, False), self.setting):

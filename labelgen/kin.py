@@ -1,0 +1,201 @@
+"""What alike types have in common.
+
+Roles differ in a few rules of their own; everything else they have through the same attributes. What the rules about
+attributes grant is held against the parent once for all of them. What that leaves open is looked at for each role,
+with its own rules: a hundred roles cost a hundred times their own rules, and not those of the whole policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional
+
+from labelgen import conditions
+from labelgen.access import Access, Grants, Key
+from labelgen.conditions import Condition
+from labelgen.derivation import CONTENT, FILE_CLASSES
+from labelgen.policy import Guard, members
+
+Branch = Optional[Guard]
+Meeting = tuple[Key, int]  # a permission, and the number of the type that has it
+
+
+def condition_of(branch: Branch) -> Condition:
+    """When what a branch grants is in force."""
+    return True if branch is None else branch.condition
+
+
+def together(*parts: Mapping[Key, int]) -> dict[Key, int]:
+    """The union of several grants."""
+    total: dict[Key, int] = {}
+    for part in parts:
+        for key, bits in part.items():
+            total[key] = total.get(key, 0) | bits
+    return total
+
+
+def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -> dict[Branch, dict[Key, int]]:
+    """What `mine` grants and `theirs` does not grant in the same branch or without any boolean. For each pair of types
+    (their bits) in `like`, a permission on the first is as good as one that they have on the second."""
+    found: dict[Branch, dict[Key, int]] = {}
+    for branch, grants in mine.branches():
+        same = theirs.sometimes.get(branch, {}) if branch else {}
+        for key, bits in grants.items():
+            had = theirs.always.get(key, 0) | same.get(key, 0)
+            for one, other in like if bits & ~had else ():
+                had |= one if had & other else 0
+            if bits & ~had:
+                found.setdefault(branch, {})[key] = bits & ~had
+    return found
+
+
+def acting_beyond(mine: Grants, theirs: Grants, without: int = 0) -> Iterator[Meeting]:
+    """Who may act by `mine` (incoming grants), but for the types `without`, where he may not by `theirs`."""
+    for key, sources in mine.worst().items():
+        left = sources & ~theirs.always.get(key, 0) & ~without
+        for number in members(left) if left else ():
+            bit = 1 << number
+            if not conditions.implies(mine.condition(key, bit), theirs.condition(key, bit)):
+                yield key, number
+
+
+@dataclass(frozen=True, eq=False)
+class Kin:
+    """The types with the same attributes, held against one type: domains of roles against the parent, private file
+    types against the parent's.
+
+    parent: the parent's domain; domains: the bitset of the domains of all roles; private: of their private types. With
+    those each role deals by itself.
+    """
+
+    access: Access
+    attributes: tuple[str, ...]
+    counterpart: str
+    parent: str
+    domains: int
+    private: int
+
+    @property
+    def outgoing(self) -> Grants:
+        """What the attributes let them do."""
+        return self.access.through(self.attributes, True)
+
+    @property
+    def incoming(self) -> Grants:
+        """What may be done to them because of their attributes."""
+        return self.access.through(self.attributes, False)
+
+    @cached_property
+    def theirs(self) -> Grants:
+        """What the type that they are held against may do."""
+        return self.access.outgoing(self.counterpart)
+
+    @cached_property
+    def done_to_theirs(self) -> Grants:
+        """What may be done to the type that they are held against."""
+        return self.access.incoming(self.counterpart)
+
+    @cached_property
+    def bit(self) -> int:
+        """The bit of the type that they are held against."""
+        return self.access.policy.bits[self.counterpart]
+
+    @cached_property
+    def network(self) -> dict[Key, int]:
+        """Their network permissions, at the booleans' worst."""
+        part = self.access.policy.network.part
+        found = ((key, part(*key, bits)) for key, bits in self.outgoing.worst().items())
+        return {key: bits for key, bits in found if bits}
+
+    @cached_property
+    def beyond(self) -> dict[Branch, dict[Key, int]]:
+        """What they may and the other may not."""
+        return beyond(self.outgoing, self.theirs)
+
+    @cached_property
+    def touching(self) -> dict[Key, int]:
+        """What they may do to roles, to the private types of roles and to the other."""
+        looked_at = self.domains | self.private | self.bit
+        return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
+
+    # -- what the other has besides the network
+
+    def _wanted(self) -> Iterator[tuple[Branch, Key, int]]:
+        for branch, grants in self.theirs.branches():
+            for key, bits in sorted(grants.items()):
+                yield branch, key, bits & ~self.access.policy.network.part(*key, bits)
+
+    def gives(self, branch: Branch, key: Key) -> int:
+        """On which types the attributes give a permission where a branch is in force."""
+        return given(self.outgoing, branch, key)
+
+    @cached_property
+    def lacking(self) -> list[tuple[Branch, Key, int]]:
+        """What the other has on types that are not roles', and the attributes do not give."""
+        aside = self.bit | self.domains | self.private
+        return [(branch, key, bits) for branch, key, bits in self._wanted() if bits & ~aside & ~self.gives(branch, key)]
+
+    @cached_property
+    def on_itself(self) -> list[tuple[Branch, Key, int]]:
+        """What the other has on itself."""
+        return [(branch, key, bits) for branch, key, bits in self._wanted() if bits & self.bit]
+
+    # -- what may be done to them
+
+    @cached_property
+    def acting_beyond(self) -> frozenset[Meeting]:
+        """Who may act on them because of their attributes and may not act so on the other."""
+        return frozenset(acting_beyond(self.incoming, self.done_to_theirs))
+
+    @cached_property
+    def runtimes(self) -> int:
+        """Who starts the other."""
+        starting = self.done_to_theirs.worst().get(("process", "transition"), 0)
+        return starting & ~self.bit & ~self.domains
+
+    @cached_property
+    def not_entering(self) -> list[tuple[Key, int, Condition]]:
+        """What runtimes may do to the other's processes, and when, and the attributes do not let them do to these."""
+        found = []
+        for key, sources in sorted(self.done_to_theirs.worst().items()):
+            for number in members(sources & self.runtimes) if key[0] in ("process", "fd") else ():
+                wanted = self.done_to_theirs.condition(key, 1 << number)
+                if not conditions.implies(wanted, self.incoming.condition(key, 1 << number)):
+                    found.append((key, number, wanted))
+        return found
+
+    # -- files
+
+    @cached_property
+    def openers(self) -> dict[Key, int]:
+        """Who may open what the other (a type of files) has by a rule that does not mean the parent too."""
+        policy = self.access.policy
+        parent_bit, found = policy.bits[self.parent], Grants()
+        for rule in policy.rules_to(self.counterpart):
+            if rule.kind == "allow" and not policy.bits[rule.source] & parent_bit:
+                found.add(rule, policy.bits[rule.source])
+        return found.worst()
+
+    @cached_property
+    def opened_beyond(self) -> dict[Key, int]:
+        """Who else opens them because of their attributes."""
+        return opened_beyond(self.incoming, self.openers)
+
+
+def opened_beyond(mine: Grants, openers: Mapping[Key, int], without: int = 0) -> dict[Key, int]:
+    """Who opens files by `mine` (incoming grants), but for the types `without`, and is none of the `openers`. Finding a
+    folder is not opening what is in it."""
+    found = {}
+    for key, sources in mine.worst().items():
+        if key[0] in FILE_CLASSES and key[1] in CONTENT and key != ("dir", "open"):
+            excess = sources & ~openers.get(key, 0) & ~without
+            if excess:
+                found[key] = excess
+    return found
+
+
+def given(grants: Grants, branch: Branch, key: Key) -> int:
+    bits = grants.always.get(key, 0)
+    return bits | grants.sometimes.get(branch, {}).get(key, 0) if branch else bits
