@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, ours, output, programs
+from labelgen import __version__, local, ours, output, programs
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -196,7 +196,8 @@ def _store(path: Path, name: str) -> Source:
     files = [_module_file(folder) for _, (_, folder) in sorted(chosen.items())]
     if not files:
         raise InputError(f"{path}: this policy store holds no module")
-    extra = tuple(file for file in (path / "active" / "ports.local",) if file.is_file())
+    found = (path / "active" / own for own in (local.PORTS, local.FILE_CONTEXTS))
+    extra = tuple(file for file in found if file.is_file())
     return Source(name, "store", tuple(files), extra)
 
 
@@ -237,8 +238,9 @@ def digest(source: Source) -> str:
     return _digest(source, *_contents(source))
 
 
-def _contents(source: Source) -> tuple[list[bytes], bytes]:
-    return [_content(file) for file in source.files], b"".join(_content(file) for file in source.extra)
+def _contents(source: Source) -> tuple[list[bytes], dict[str, bytes]]:
+    """What the modules hold, and what else is set on the host, by the name of the file."""
+    return [_content(file) for file in source.files], {file.name: _content(file) for file in source.extra}
 
 
 def _content(file: Path) -> bytes:
@@ -252,13 +254,14 @@ def _unreadable(file: Path, error: OSError) -> InputError:
     return InputError(f"{file}: cannot be read: {error.strerror}")
 
 
-def _digest(source: Source, contents: Sequence[bytes], extra: bytes) -> str:
+def _digest(source: Source, contents: Sequence[bytes], extra: Mapping[str, bytes]) -> str:
     whole = hashlib.sha256(f"{source.kind}\n".encode())
     for file, content in zip(source.files, contents):
         if _is_installed_role(source, file, content):
             continue
         whole.update(f"{source.module_name(file)} {file.name} {hashlib.sha256(content).hexdigest()}\n".encode())
-    whole.update(hashlib.sha256(extra).digest())
+    for name, content in sorted(extra.items()):
+        whole.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     return whole.hexdigest()
 
 
@@ -312,7 +315,11 @@ def _put(folder: Path, final: Path) -> None:
 
 
 def _make(
-    source: Source, contents: Sequence[bytes], extra: bytes, folder: Path, progress: Callable[[str], None]
+    source: Source,
+    contents: Sequence[bytes],
+    extra: Mapping[str, bytes],
+    folder: Path,
+    progress: Callable[[str], None],
 ) -> None:
     if source.exact:
         progress(f"reading the {len(source.files)} modules of the base {source.name} (once)")
@@ -378,13 +385,15 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1] if text.strip() else text
 
 
-def _make_from_modules(source: Source, contents: Sequence[bytes], extra: bytes, folder: Path) -> None:
+def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping[str, bytes], folder: Path) -> None:
     with output.temporary() as scratch:
         texts = programs.side_by_side(
             lambda pair: _to_cil(source, pair[0], pair[1], scratch), list(zip(source.files, contents))
         )
-    modules = _others(source, texts)
-    whole = b"".join((*modules.values(), _local_ports(extra)))
+    own = local.ports(extra.get(local.PORTS, b""))
+    modules = {file: local.without_ports(text, own) for file, text in _others(source, texts).items()}
+    whole = b"".join((*modules.values(), *(port.cil + b"\n" for port in own)))
+    (folder / local.FILE_CONTEXTS).write_bytes(extra.get(local.FILE_CONTEXTS, b""))
     (folder / "base.cil").write_bytes(whole)
     _check_whole(source, whole)
     mls = b"(mls true)" in whole or (b"(sensitivity " in whole and b"(mls false)" not in whole)
@@ -492,25 +501,6 @@ def package_to_cil(package: Path) -> bytes:
     if not cil:
         raise programs.NothingMade("pp", "nothing")
     return cil + b"\n"
-
-
-_LOCAL_PORT = re.compile(rb"portcon (\w+) (\d+)(?:-(\d+))? (\w+):(\w+):(\w+)(?::(\S+))?\s*\Z")
-
-
-def _local_ports(text: bytes) -> bytes:
-    """The ports that `semanage port` set on a host (ports.local), as CIL."""
-    lines = []
-    for line in text.splitlines():
-        if line.startswith(b"#") or not line.strip():
-            continue
-        found = _LOCAL_PORT.match(line)
-        if not found:
-            raise InputError(f"ports.local: cannot read the line {line.decode('utf-8', 'replace')!r}")
-        protocol, low, high, user, role, port_type, level = found.groups()
-        levels = b"((s0) (s0))" if level else b""
-        ports = b"(%s %s)" % (low, high) if high and high != low else low
-        lines.append(b"(portcon %s %s (%s %s %s %s))\n" % (protocol, ports, user, role, port_type, levels))
-    return b"".join(lines)
 
 
 def link(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, facts, output, programs, role
+from labelgen import __version__, facts, local, output, programs, role
 from labelgen import base as bases
 from labelgen.base import Base
 from labelgen.built import MANIFEST, REACH, VERDICT, open_tree
@@ -134,9 +134,10 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
     ]
 
 
-def file_contexts(policy: Path) -> FileContexts:
-    """The file contexts that were linked with a policy."""
-    return FileContexts.read(policy.with_suffix(".fc"))
+def file_contexts(policy: Path, base: Base) -> FileContexts:
+    """The file contexts that were linked with a policy, and after them what the base's host has of its own."""
+    own = base.folder / local.FILE_CONTEXTS
+    return FileContexts.read(policy.with_suffix(".fc"), *([own] if own.is_file() else []))
 
 
 def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
@@ -182,7 +183,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
             tuple(prepared.files),
             prepared.base.exact,
             base_ports=prepared.facts.ports,
-            file_contexts=file_contexts(linked),
+            file_contexts=file_contexts(linked, prepared.base),
             origins=Origins(policy, prepared.base, [cil for module in compiled for cil in module.linked]),
         )
         result = verdict(verification)
@@ -323,7 +324,7 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
             tuple(files),
             base.exact,
             base_ports=known.ports,
-            file_contexts=file_contexts(policy),
+            file_contexts=file_contexts(policy, base),
             origins=Origins(linked, base, open_tree(build_folder).linked()),
         )
         return Built(verdict(verification), base, notice)

@@ -172,9 +172,10 @@ class FileContexts:
         return sorted(place for one in starts for place in self._places.get(one, ()))
 
     @classmethod
-    def read(cls, file: Path) -> FileContexts:
-        """The file contexts in a file."""
-        return cls(tuple(_parsed(file.read_text(encoding="utf-8").splitlines())))
+    def read(cls, *files: Path) -> FileContexts:
+        """The file contexts in files, those that count more later."""
+        lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+        return cls(tuple(_parsed(line for line in lines if not line.startswith("#"))))
 
     def __iter__(self) -> Iterator[FileContext]:
         return iter(self.contexts)

@@ -85,7 +85,7 @@ class BuiltRoles:
             tuple(self.prepared.files),
             self.prepared.base.exact,
             base_ports=self.prepared.facts.ports,
-            file_contexts=build.file_contexts(policy),
+            file_contexts=build.file_contexts(policy, self.prepared.base),
         )
 
 

@@ -276,7 +276,7 @@ class Linked:
 
     def __post_init__(self) -> None:
         self.policy = Policy(self.path)
-        self.contexts = build.file_contexts(self.path)
+        self.contexts = build.file_contexts(self.path, self.built.prepared.base)
         for name in ("booleans", "roles", "portcons", "initial_sids", "initial_contexts", "polcaps", "bounds"):
             getattr(self.policy, name)
         assert self.policy.classes and self.policy.constraints is not None

@@ -1,0 +1,83 @@
+"""What `semanage` set on a host counts as it does there: its ports before the policy's, its file contexts after."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from bases import quiet
+
+from labelgen import base as bases
+from labelgen import build
+from labelgen.policy import Policy
+from labelgen.reach import port_table
+from labelgen.shipped import packaged
+from labelgen.verdict import RoleVerdict
+
+REFERENCE = Path(bases.__file__).parent / "reference"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A policy store with the modules of the reference."""
+    modules = tmp_path / "store" / "active" / "modules" / "100"
+    for path in REFERENCE.glob("*.cil"):
+        (modules / path.stem).mkdir(parents=True)
+        shutil.copy(path, modules / path.stem / "cil")
+    return tmp_path / "store"
+
+
+def roles(store: Path, *names: str) -> dict[str, RoleVerdict]:
+    inputs = build.Inputs(packaged("roles"), names, str(store), packaged("templates"))
+    return {role.role: role for role in build.verify(inputs, None, quiet)[0].roles}
+
+
+def types(store: Path, *numbers: int) -> list[str]:
+    table = port_table(Policy(bases.open_base(bases.locate(str(store))).policy))
+    return [next(table.within("tcp", number, number)).type for number in numbers]
+
+
+def test_a_wide_range_of_the_hosts_own_comes_before_a_narrow_one_of_the_policy(store: Path) -> None:
+    """libsepol puts it at the head of the list (sepol_port_modify), and the first that matches counts."""
+    before = types(store, 19, 20, 22, 25, 31, 443)
+    (store / "active" / "ports.local").write_text(
+        "# by semanage\nportcon tcp 20-30 system_u:object_r:http_port_t:s0\n"
+        "portcon tcp 25 system_u:object_r:smtp_port_t:s0\n"
+    )
+    after = types(store, 19, 20, 22, 25, 31, 443)
+    assert before[2] == "ssh_port_t"
+    assert after == [before[0], "http_port_t", "http_port_t", "smtp_port_t", before[4], before[5]]
+    (web,) = roles(store, "web").values()
+    assert web.holds
+    assert any("20-24, 26-30" in neighbour.ports for neighbour in web.neighbours)
+
+
+def test_a_range_of_the_hosts_own_cuts_one_of_the_policy(store: Path) -> None:
+    (store / "active" / "ports.local").write_text("portcon tcp 8009-8400 system_u:object_r:smtp_port_t:s0\n")
+    assert types(store, 8008, 8009, 8400) == ["http_port_t", "smtp_port_t", "smtp_port_t"]
+
+
+def test_file_contexts_of_the_hosts_own_are_looked_at(store: Path) -> None:
+    (store / "active" / "file_contexts.local").write_text(
+        "# by semanage\n/srv/lxc/web(/.*)?    system_u:object_r:container_file_t:s0\n"
+        "/etc/secret    --    system_u:object_r:lxc_dns_data_t:s0\n"
+    )
+    found = roles(store)
+    assert [(f.claim, f.message) for f in found["web"].findings] == [
+        (
+            "able",
+            "the file context `/srv/lxc/web(/.*)? container_file_t` takes files of /srv/lxc/web(/.*)? from the role",
+        )
+    ]
+    assert [f.claim for f in found["dns"].findings] == ["separate"]
+    assert "/etc/secret" in found["dns"].findings[0].message
+    assert found["ftp"].holds
+    assert found["nonet"].holds
+
+
+def test_what_the_host_sets_itself_changes_the_digest_of_the_base(store: Path) -> None:
+    source = bases.locate(str(store))
+    before = bases.digest(source)
+    (store / "active" / "file_contexts.local").write_text("/srv/x    system_u:object_r:etc_t:s0\n")
+    assert bases.digest(bases.locate(str(store))) != before
