@@ -365,7 +365,8 @@ def _why_not_decompiled(content: bytes, failure: LabelgenError) -> str:
     version, highest = _binary_version(content), _highest_version()
     if highest and version > highest:
         return f"this policy is of version {version}; the tools of this machine read up to {highest}"
-    return f"checkpolicy cannot read this policy, it is damaged or truncated: {_last_line(failure.lines()[0])}"
+    words = _last_line(getattr(failure, "stderr", "") or failure.message)
+    return f"checkpolicy cannot read this policy, it is damaged or truncated: {words}"
 
 
 def _binary_version(content: bytes) -> int:

@@ -114,23 +114,24 @@ class Derivation:
     counts: dict[str, int]
 
 
-def resolve_parent(policy: Policy, parent: str) -> tuple[str, str]:
-    """The parent's type and its file type, through aliases. Raises ParentError where the base has none."""
+def resolve_parent(policy: Policy, parent: str, base: str = "the base") -> tuple[str, str]:
+    """The parent's type and its file type, through aliases. Raises ParentError where the `base`, as it is called to
+    people, has none."""
     found = policy.resolve(parent)
     if found is None:
         what = " (it is an attribute)" if parent in policy.attributes else ""
         near = difflib.get_close_matches(parent, [*policy.types, *policy.aliases], n=1, cutoff=0.8)
         raise ParentError(
-            f"the base has no type '{parent}'{what}" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"{base} has no type '{parent}'{what}" + (f"; did you mean '{near[0]}'?" if near else ""),
             "choose a base with container types, e.g. one with the module `container` or `virt` installed",
         )
     if not any(r.tclass == "process" and "fork" in r.perms and r.target == found for r in policy.by_source[found]):
-        raise ParentError(f"'{parent}' is no domain on this base: nothing runs in it")
+        raise ParentError(f"'{parent}' is no domain on {base}: nothing runs in it")
     for name in FILE_TYPE_NAMES:
         file_type = policy.resolve(name)
         if file_type is not None:
             return found, file_type
-    raise ParentError(f"the base has {parent} but no file type for containers (tried {', '.join(FILE_TYPE_NAMES)})")
+    raise ParentError(f"{base} has {parent} but no file type for containers (tried {', '.join(FILE_TYPE_NAMES)})")
 
 
 def _named_by_constraints(policy: Policy) -> frozenset[str]:

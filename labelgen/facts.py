@@ -79,7 +79,7 @@ def _classes_in_use(policy: Policy) -> frozenset[str]:
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
     """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
     _require_mls(policy, base)
-    resolve_parent(policy, parent)
+    resolve_parent(policy, parent, f"the base {base.name}")
     for sid in ("port", "node"):
         if sid not in policy.initial_sids:
             raise InputError(

@@ -93,7 +93,7 @@ def _check(output: Path) -> None:
         )
     parent = output.absolute().parent
     if not parent.is_dir():
-        raise InputError(f"{parent}: there is no such folder for the output")
+        raise InputError(f"{output}: the output cannot be put here: there is no folder {output.parent}")
     for place in (parent, *([output] if output.exists() else [])):
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(f"{place}: the output cannot be written here", "name another folder with --output")

@@ -69,6 +69,7 @@ LONGEST_LINE = 500
 # What the tools say when they could not write, whatever their exit status: checkpolicy/checkmodule.c, libsepol/write.c,
 # secilc/secilc.c, semodule-utils/semodule_package.c, and the C library.
 CANNOT_WRITE = ("error writing", "Failed to write", "Error while writing", "No space left on device")
+_KILLED_FOR = {int(signal.SIGKILL): " (as the kernel kills when memory is short)"}
 NOT_STARTED = (126, 127)  # POSIX shell: found and not executable, not found
 
 
@@ -113,9 +114,10 @@ class ProgramFailed(MachineError):
 
     @property
     def is_of_machine(self) -> bool:
-        """Whether the machine failed, not what the program was given: it did not start, was killed, could not write."""
+        """Whether the machine failed, not what the program was given: it did not start, was killed, could not write,
+        or does not even say what is wrong."""
         stopped = self.status is None or self.status < 0 or self.status in NOT_STARTED
-        return stopped or any(words in self.stderr for words in CANNOT_WRITE)
+        return stopped or not self.stderr or any(words in self.stderr for words in CANNOT_WRITE)
 
 
 class NothingMade(MachineError):
@@ -207,7 +209,7 @@ def run(
         raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
     if done.returncode:
         how = (
-            f"was killed by signal {-done.returncode}"
+            f"was killed by signal {-done.returncode}{_KILLED_FOR.get(-done.returncode, '')}"
             if done.returncode < 0
             else f"failed with exit status {done.returncode}"
         )

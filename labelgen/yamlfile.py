@@ -152,7 +152,7 @@ def read(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = " ".join(part for part in (error.context, error.problem) if part)
+        what = ", ".join(part for part in (error.context, error.problem) if part)
         raise RoleFileError([Problem(path, line, column, f"not YAML: {what}")]) from error
     except yaml.YAMLError as error:
         raise RoleFileError([Problem(path, 1, 1, f"not YAML: {' '.join(str(error).split())}")]) from error

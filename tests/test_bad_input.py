@@ -185,7 +185,9 @@ def test_a_truncated_binary_is_refused(place: Place, bases: Path, kept: float) -
     whole = (bases / "policy.33").read_bytes()
     length = int(len(whole) * kept) if isinstance(kept, float) else int(kept) % len(whole)
     (place.folder / "policy.33").write_bytes(whole[:length])
-    place.build(base="policy.33").refused("policy.33: ", "truncated")
+    outcome = place.build(base="policy.33")
+    outcome.refused("policy.33: ", "truncated")
+    assert not outcome.stderr.rstrip().endswith(":")
 
 
 @pytest.mark.parametrize("seed", range(8))

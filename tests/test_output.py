@@ -167,7 +167,7 @@ def test_a_folder_in_use_is_refused(place: Place, output: str) -> None:
 
 @pytest.mark.parametrize("output", ["no/such/folder", "roles/web.yaml/build", "a" * 300])
 def test_an_output_that_cannot_be_is_refused(place: Place, output: str) -> None:
-    place.build("--output", output).refused()
+    place.build("--output", output).refused(f"{output}: ")
 
 
 def test_an_output_folder_that_may_not_be_written_is_refused() -> None:

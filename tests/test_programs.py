@@ -96,6 +96,12 @@ def test_a_program_that_refuses_is_told_with_its_words(place: Place, name: str) 
 
 
 @pytest.mark.parametrize("name", TOOLS)
+def test_a_program_that_fails_and_does_not_say_why_is_the_machines_fault(place: Place, name: str) -> None:
+    outcome = place.call("build", "--base", "reference", env=with_fake(place, name, "exit 1"))
+    outcome.refused(f"{name} failed with exit status 1", status=3, lines=2)
+
+
+@pytest.mark.parametrize("name", TOOLS)
 def test_a_program_that_is_killed_is_told(place: Place, name: str) -> None:
     env = with_fake(place, name, "kill -9 $$")
     place.call("build", "--base", "reference", env=env).refused(f"{name} was killed by signal 9", status=3)
