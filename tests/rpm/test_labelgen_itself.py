@@ -201,7 +201,7 @@ def completion(shell: str) -> str:
 def program(folder: Path) -> None:
     """A command `labelgen` in a folder, of the Python that runs this."""
     path = folder / "labelgen"
-    path.write_text(f"#!{sys.executable}\nfrom labelgen.cli import run\nrun()\n")
+    path.write_text(f"#!{sys.executable}\nfrom labelgen.__main__ import run\nrun()\n")
     path.chmod(0o755)
 
 
