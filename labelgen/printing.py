@@ -327,6 +327,9 @@ def installed(done: Installed) -> None:
     for name in done.roles:
         click.echo(f"{click.style(name, bold=True)}  lxc_{name}_t  installed; every claim holds on the rebuilt policy"
                    + (" and on the loaded one" if done.loaded else ""))  # fmt: skip
+        if done.state.get(name) in ("wider", "narrower"):
+            _line("note", f"{done.state[name]} on this host than where it was built: `labelgen verify --build`",
+                  fg="yellow")  # fmt: skip
     for starter in done.starters:
         _line("engine", f"{starter.program} runs as {', '.join(starter.domains) or 'its caller'}"
               + (", which may start them" if starter.starts_containers else ""))  # fmt: skip

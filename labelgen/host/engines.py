@@ -111,10 +111,24 @@ def _info(engine: Engine) -> Any:
         raise NotReady(f"{engine.program} info says nothing that can be read", "is it what it should be?") from error
 
 
+# In a virtual machine or behind a kernel of their own, nobody asks this kernel's SELinux about sockets.
+OTHER_KERNELS = re.compile(r"(.*[/.])?(kata|krun|crun-vm|crun-krun|runsc|gvisor|firecracker|runvm)", re.I)
+
+
+def _check_runtime(engine: Engine, runtime: object) -> None:
+    if OTHER_KERNELS.match(str(runtime)):
+        raise NotReady(
+            f"{engine.program} starts containers with {runtime} here, which has a kernel of its own that SELinux does "
+            "not see into",
+            "make crun or runc the default runtime",
+        )
+
+
 def _check_podman(engine: Engine) -> None:
     """`podman info` says it as its containers have it: `label = false` in containers.conf takes SELinux from the whole
     program (containers/common, pkg/config/config.go: Validate)."""
     host = _info(engine).get("host", {})
+    _check_runtime(engine, host.get("ociRuntime", {}).get("name"))
     if host.get("serviceIsRemote"):
         raise NotReady("podman talks to another machine, whose SELinux cannot be seen from here", "run labelgen there")
     if not host.get("security", {}).get("selinuxEnabled"):
@@ -129,6 +143,7 @@ def _check_docker(engine: Engine) -> None:
         says = _says_old_docker(engine)
     else:
         info = _info(engine)
+        _check_runtime(engine, info.get("DefaultRuntime"))
         for problem in info.get("ServerErrors") or ():
             raise NotReady(f"{engine.program}: {problem}", "start its service")
         says = any(re.match(r"(name=)?selinux\b", option) for option in info.get("SecurityOptions") or ())

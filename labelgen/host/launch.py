@@ -157,14 +157,10 @@ def _labels(start: Start) -> Iterator[str]:
         yield f"--security-opt {value}: sets another label; {cure}"
 
 
-# In a virtual machine or behind a kernel of their own, nobody asks this kernel's SELinux about sockets.
-_OTHER_KERNELS = re.compile(r"(.*[/.])?(kata|krun|crun-vm|crun-krun|runsc|gvisor|firecracker|runvm)", re.I)
-
-
 def _runtimes(start: Start) -> Iterator[str]:
     for option in start.given.options:
         handler = option.name == "annotation" and option.value.startswith("run.oci.handler=")
-        if handler or (option.name == "runtime" and _OTHER_KERNELS.match(option.value)):
+        if handler or (option.name == "runtime" and engines.OTHER_KERNELS.match(option.value)):
             yield f"{option}: such a runtime has a kernel of its own, which SELinux does not see into; leave it out"
 
 

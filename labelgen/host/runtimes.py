@@ -89,6 +89,9 @@ def _starters_of(policy: Policy, domain: str) -> frozenset[str]:
 # -- packages
 
 
+DATABASES = ("usr/lib/sysimage/rpm", "var/lib/rpm")
+
+
 class Package(NamedTuple):
     """An RPM package that is installed: its name, and its version and release."""
 
@@ -102,9 +105,11 @@ class Package(NamedTuple):
 def package_of(folder: Path, root: Path = Path("/")) -> Optional[Package]:
     """The RPM package that a folder of the policy store belongs to; None where it is none's, or rpm is not here."""
     inside = Path("/") / folder.relative_to(root)
-    arguments = ["--root", str(root)] if root != Path("/") else []
-    if not any((root / place).is_dir() for place in ("var/lib/rpm", "usr/lib/sysimage/rpm")):
+    database = next((place for place in DATABASES if (root / place).is_dir() and any((root / place).iterdir())), None)
+    if database is None:
         return None
+    # Debian's rpm looks for its database in the user's home.
+    arguments = [*(["--root", str(root)] if root != Path("/") else []), "--dbpath", f"/{database}"]
     try:
         done = programs.run("rpm", *arguments, "-q", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n", "-f", str(inside))
     except (programs.ProgramMissing, programs.ProgramFailed):

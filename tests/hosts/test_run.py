@@ -466,6 +466,8 @@ def test_a_permissive_role_is_told(run: Run, kernel: Path, reference_roles: Buil
 
 NO_SELINUX: list[tuple[str, Any, str]] = [
     ("podman", {"host": {"security": {"selinuxEnabled": False}}}, "selinuxEnabled: false"),
+    ("podman", {"host": {"ociRuntime": {"name": "kata"}, "security": {"selinuxEnabled": True}}}, "kernel of its own"),
+    ("docker", {"DefaultRuntime": "runsc", "SecurityOptions": ["name=selinux"]}, "kernel of its own"),
     ("podman", {"host": {"serviceIsRemote": True, "security": {"selinuxEnabled": True}}}, "another machine"),
     ("docker", {"SecurityOptions": ["name=seccomp,profile=builtin"]}, '"selinux-enabled": true'),
     ("docker", {"SecurityOptions": None}, '"selinux-enabled": true'),
