@@ -216,7 +216,7 @@ def _load() -> None:
 
 def _confirm(store: Store, files: Sequence[RoleFile], policy: Policy, what: str) -> Verdict:
     """The verdict on a policy in which the roles now are. Raises NotConfirmed."""
-    contexts = FileContexts.read(store.file_contexts)
+    contexts = FileContexts.read(*store.file_contexts)
     try:
         found = build.verify_linked(files, policy, contexts)
     except InputError as error:

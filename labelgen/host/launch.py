@@ -141,20 +141,30 @@ def _namespaces(start: Start) -> Iterator[str]:
             )
 
 
-_CATEGORIES = re.compile(r"s\d+(-s\d+)?:c\d+")
+_CATEGORIES = re.compile(r"level:s\d+(-s\d+)?:c\d+")
+
+# podman keeps the label's options in this annotation, and gives a container that runs systemd another type where it
+# does not find one there (libpod/container_internal.go: processLabel).
+_LABEL_ANNOTATION = "io.podman.annotations.label"
 
 
 def _labels(start: Start) -> Iterator[str]:
     for value in start.given.values("security-opt"):
         key, _, rest = value.replace(":", "=", 1).partition("=") if "=" not in value else value.partition("=")
-        if key != "label" or (rest.startswith("level:") and _CATEGORIES.match(rest[len("level:") :])):
-            continue
-        cure = (
-            "give the level categories, as in level:s0:c1,c2, or leave it out"
-            if rest.startswith("level:")
-            else f"leave it out: the label is {start.reach.domain}"
-        )
-        yield f"--security-opt {value}: sets another label; {cure}"
+        if key == "label" and not (_CATEGORIES.match(rest) and start.engine.family != "nerdctl"):
+            yield f"--security-opt {value}: sets another label; {_label_cure(start, rest)}"
+    for value in start.given.values("annotation"):
+        if value.startswith(_LABEL_ANNOTATION):
+            yield f"--annotation {value}: may set another label; leave it out"
+
+
+def _label_cure(start: Start, value: str) -> str:
+    if start.engine.family == "nerdctl":
+        # pkg/cmd/container/create.go keeps the options in a map: of several labels the last is the only one.
+        return "nerdctl takes one label option alone, and that is the role's; leave it out"
+    if value.startswith("level:"):
+        return "give the level categories, as in level:s0:c1,c2, or leave it out"
+    return f"leave it out: the label is {start.reach.domain}"
 
 
 def _runtimes(start: Start) -> Iterator[str]:

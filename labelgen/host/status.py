@@ -198,7 +198,7 @@ class _Host:
         if origin.file is None:
             return None, f"{reason}, and its role file is not here: name its folder with --roles"
         try:
-            contexts = FileContexts.read(self.store.file_contexts)
+            contexts = FileContexts.read(*self.store.file_contexts)
             found = build.verify_linked([origin.file], self.policy, contexts).roles[0].findings
         except LabelgenError as error:
             return False, error.message.split("\n")[0]

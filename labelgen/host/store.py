@@ -75,9 +75,11 @@ class Store:
         return self.root / RECORDS / self.type
 
     @property
-    def file_contexts(self) -> Path:
-        """The file contexts that were linked with the policy."""
-        return self.root / "etc/selinux" / self.type / "contexts/files/file_contexts"
+    def file_contexts(self) -> list[Path]:
+        """The file contexts that were linked with the policy, and after them those that semanage set on the host."""
+        folder = self.root / "etc/selinux" / self.type / "contexts/files"
+        own = folder / "file_contexts.local"
+        return [folder / "file_contexts", *([own] if own.is_file() else [])]
 
     def policy(self) -> Path:
         """The policy that was linked last, which is loaded at boot. Raises MachineError where there is none."""

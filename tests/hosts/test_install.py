@@ -66,6 +66,16 @@ def test_a_claim_that_fails_on_the_policy_of_the_host_keeps_the_roles_out(host: 
     assert host.calls("semodule") == []
 
 
+def test_file_contexts_that_semanage_set_on_the_host_count(host: SimulatedHost) -> None:
+    """Where an administrator gave a folder of the system a role's label, the role is not what was verified."""
+    own = host.root / "etc/selinux/targeted/contexts/files/file_contexts.local"
+    own.write_text("/etc/app(/.*)?    system_u:object_r:lxc_web_content_t:s0\n")
+    done = host.call("install", "web")
+    assert done.status == 1
+    assert "/etc/app" in done.stderr
+    assert host.traces() == []
+
+
 def test_a_refusal_of_semodule_changes_nothing(host: SimulatedHost) -> None:
     host.stand_in("semodule", "echo neverallow on line 7 failed >&2; exit 1")
     done = host.call("install", "web")
@@ -151,6 +161,8 @@ def test_after_a_crash_the_next_command_puts_the_old_state_back(host: SimulatedH
     assert killed.returncode == -signal.SIGKILL
     assert host.types() >= {"lxc_web_t"}, "the store was changed before the crash"
     host.replace("semodule", "")
+    told = host.call("status")
+    assert (told.status, "an installation did not end" in told.stdout) == (1, True)
     host.call("remove").held()
     assert host.policy.read_bytes() == before
     assert host.traces() == []

@@ -303,6 +303,7 @@ def test_options_that_cannot_be_read_are_told(run: Run, words: str, told: str) -
         ("web --security-opt label=nested nginx", "sets another label", "leave it out"),
         ("web --security-opt label=level:s0 nginx", "sets another label", "give the level categories"),
         ("web --security-opt label=filetype:etc_t nginx", "sets another label", "leave it out"),
+        ("web --annotation io.podman.annotations.label=x nginx", "may set another label", "leave it out"),
         ("web --pid host nginx", "without its label", "leave --pid out"),
         ("web --pid=container:other nginx", "without its label", "leave --pid out"),
         ("web --ipc host nginx", "without its label", "leave --ipc out"),
@@ -338,6 +339,11 @@ def test_an_option_that_undoes_the_role_is_refused_with_the_cure(run: Run, words
 )
 def test_what_does_not_undo_the_role_is_left_to_the_user(run: Run, words: str) -> None:
     assert printed(run(words))[-len(shlex.split(words)) + 1 :] == shlex.split(words)[1:]
+
+
+def test_nerdctl_would_forget_the_type_for_a_level(run: Run) -> None:
+    words = "web --security-opt label=level:s0:c100,c200 nginx"
+    run(words, engine="nerdctl").refused("sets another label", "nerdctl takes one label option alone")
 
 
 def test_all_that_is_wrong_is_told_at_once(run: Run) -> None:
