@@ -39,7 +39,7 @@ from labelgen.network import (
     unknown_permissions,
 )
 from labelgen.origins import Origins
-from labelgen.policy import Policy, members
+from labelgen.policy import Constraint, Policy, members
 from labelgen.ports import PortTable, Segment
 from labelgen.reach import Need, Reach, Reacher, port_table
 from labelgen.role import Network, Ports, Role, RoleFile
@@ -128,6 +128,15 @@ class Subject:
     def own(self) -> Grants:
         """What it may do by the rules that name it."""
         return self.verification.access.own(self.domain, True)
+
+    @cached_property
+    def own_incoming(self) -> Grants:
+        """What others may do to it by the rules that name it."""
+        return self.verification.access.own(self.domain, False, self.domain)
+
+    def worst_of(self, domain: str) -> Mapping[Key, int]:
+        """Everything that it or another domain may do, at the booleans' worst."""
+        return self.worst if domain == self.domain else self.verification.worst_of(domain)
 
     @cached_property
     def worst(self) -> dict[Key, int]:
@@ -224,6 +233,13 @@ class Verification:
     entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
+    refusals: dict[tuple[int, int, bool, Key], tuple[Constraint, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _worst: dict[str, Mapping[Key, int]] = field(default_factory=dict, init=False, repr=False)
     _kin: dict[tuple[tuple[str, ...], str, str], Kin] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -264,6 +280,12 @@ class Verification:
     def subjects(self) -> Iterator[Subject]:
         """The roles, each anew: what was worked out for one is not kept for all."""
         return (Subject(self, file.role, file) for file in self.files)
+
+    def worst_of(self, domain: str) -> Mapping[Key, int]:
+        """Everything that a domain may do, at the booleans' worst."""
+        if domain not in self._worst:
+            self._worst[domain] = self.access.outgoing(domain).worst()
+        return self._worst[domain]
 
     def kin(self, type_name: str, counterpart: str, parent: str) -> Kin:
         """The types that have the same attributes as a type, held against another; `parent` is the parent's domain."""
@@ -863,9 +885,7 @@ def _acts_on_others(subject: Subject) -> Iterator[Finding]:
 def _acted_upon(subject: Subject) -> Iterator[Finding]:
     """Whoever may act on the domain may act on the parent, under the same booleans; whoever may act on its files may
     act on the parent's, and no container of another kind reaches what is in them."""
-    # What it may do to itself and its own files is looked at with all else that it may do.
-    own = subject.verification.access.own(subject.domain, False, subject.domain)
-    yield from _acts_beyond(subject, subject.domain, subject.kin, own)
+    yield from _acts_beyond(subject, subject.domain, subject.kin, subject.own_incoming)
     for name in subject.file_types.values():
         if name in subject.policy.types:
             kin = subject.verification.kin(name, subject.parent_file_type, subject.parent)
@@ -934,7 +954,8 @@ def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
 def enterable(subject: Subject) -> Iterator[Finding]:
     """Every runtime that can start the parent can start it."""
     for key, number, wanted in subject.kin.not_entering:
-        have = subject.verification.access.incoming(subject.domain).condition(key, 1 << number)
+        bit = 1 << number
+        have = conditions.either(subject.own_incoming.condition(key, bit), subject.kin.incoming.condition(key, bit))
         if not conditions.implies(wanted, have):
             runtime = subject.policy.type_names[number]
             yield subject.finding(
@@ -1030,7 +1051,7 @@ def closed(subject: Subject) -> Iterator[Finding]:
 
 def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]:
     """The permissions by which the last domain of a path does away with the policy."""
-    worst = subject.verification.access.outgoing(path[-1]).worst()
+    worst = subject.worst_of(path[-1])
     for key in UNDOING:
         for target in subject.policy.names(worst.get(key, 0)):
             words = f"{' -> '.join(path)} can do away with the policy: {key[0]} {key[1]}"
@@ -1038,7 +1059,7 @@ def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]
 
 
 def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:
-    worst = subject.verification.access.outgoing(source).worst()
+    worst = subject.worst_of(source)
     for key in sorted((tclass, perm) for tclass, perms in LEADING.items() for perm in perms):
         for target in subject.policy.names(worst.get(key, 0)):
             yield target, key
@@ -1046,7 +1067,7 @@ def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:
 
 def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator[Finding]:
     target = path[-1]
-    there = subject.verification.access.outgoing(target).worst()
+    there = subject.worst_of(target)
     mapped = subject.policy.bits[target]
     for other, granted in sorted(there.items()):
         bits = subject.policy.network.part(*other, granted)

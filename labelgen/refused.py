@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
@@ -38,49 +38,77 @@ def _outgoing(access: Access, type_name: str) -> Grants:
 
 def unmasked(subject: Subject, key: Key, target: str) -> Condition:
     """When the bounds leave the role what a rule grants it on a target."""
-    policy, access = subject.policy, subject.verification.access
-    source = policy.bounds.get(subject.domain)
-    condition: Condition = True
-    while source is not None and condition is not False:
-        target = policy.bounds.get(target, target)
-        condition = conditions.both(condition, _outgoing(access, source).condition(key, policy.bits[target]))
-        source = policy.bounds.get(source)
-    return condition
+    bounds = subject.policy.bounds
+    return _left_by(subject.verification.access, bounds.get(subject.domain), key, bounds.get(target, target))
+
+
+@lru_cache(maxsize=1 << 16)
+def _left_by(access: Access, source: Optional[str], key: Key, target: str) -> Condition:
+    """When a bound and its own bounds may do it to the target's bound, or to the target where it has none."""
+    if source is None:
+        return True
+    bounds = access.policy.bounds
+    mine = _outgoing(access, source).condition(key, access.policy.bits[target])
+    return conditions.both(mine, _left_by(access, bounds.get(source), key, bounds.get(target, target)))
 
 
 def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
     """What the parent may do to types that others bound, and the kernel masks for the role: target and permission."""
-    policy = subject.policy
-    of_roles = subject.verification.role_domains | policy.attributes.get(FILE_TYPE, 0)
-    bounded = subject.verification.bits_of(policy.bounds) & ~of_roles
-    if not bounded:
-        return
-    parent = _outgoing(subject.verification.access, subject.parent)
-    for key, bits in sorted(parent.worst().items()):
-        for number in members(bits & bounded & ~policy.network.part(*key, bits)):
-            granted = parent.condition(key, 1 << number)
-            if not conditions.implies(granted, unmasked(subject, key, policy.type_names[number])):
-                yield policy.type_names[number], key
+    verification = subject.verification
+    of_roles = verification.role_domains | subject.policy.attributes.get(FILE_TYPE, 0)
+    for target, key, granted in _to_bounded(verification.access, subject.parent, of_roles):
+        if not conditions.implies(granted, unmasked(subject, key, target)):
+            yield target, key
+
+
+@lru_cache(maxsize=16)
+def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, Key, Condition], ...]:
+    """What a type may do, and when, to the types that others bound, but for the types `without`."""
+    policy, theirs = access.policy, _outgoing(access, parent)
+    bounded = 0
+    for name in policy.bounds:
+        bounded |= policy.bits[name]
+    return tuple(
+        (policy.type_names[number], key, theirs.condition(key, 1 << number))
+        for key, bits in sorted(theirs.worst().items())
+        for number in members(bits & bounded & ~without & ~policy.network.part(*key, bits))
+    )
 
 
 # -- constraints
 
 
-def refusing(subject: Subject, key: Key, target: str) -> Iterator[Constraint]:
+def refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
     """The constraints that refuse the role a permission on its own or on what carries no categories, as files on disk
-    do; what it creates carries its own."""
+    do; what it creates carries its own. Types that constraints cannot tell apart have one answer."""
+    constraints, answers = subject.verification.constraints, subject.verification.refusals
+    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), target == subject.domain, key)
+    if seen not in answers:
+        answers[seen] = _refusing(subject, key, target)
+    return answers[seen]
+
+
+def _refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
     of_its_own = target == subject.domain or key[1] == "create"
     role = SYSTEM[1] if target == subject.domain else OBJECT
     source = single_level(*SYSTEM, subject.domain, *OWN)
-    yield from subject.verification.constraints.refusing(
+    return subject.verification.constraints.refusing(
         source, single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ())), *key
     )
 
 
-def refused_beside_parent(subject: Subject) -> Iterator[tuple[str, Key, Constraint]]:
+def refused_beside_parent(subject: Subject) -> tuple[tuple[str, Key, Constraint], ...]:
     """What a constraint leaves the parent and refuses the role, as it names one of them: target, permission and
     constraint. A binary base cannot show whether an attribute that eases a constraint is free of network, so that a
-    role may not join it; there, only what the system's own SELinux user and role may do counts."""
+    role may not join it; there, only what the system's own SELinux user and role may do counts. Roles that constraints
+    cannot tell apart have one answer."""
+    answers, seen = subject.verification.beside_parent, subject.verification.constraints.seen_as(subject.domain)
+    if (seen, subject.parent) not in answers:
+        answers[seen, subject.parent] = tuple(_refused_beside_parent(subject))
+    return answers[seen, subject.parent]
+
+
+def _refused_beside_parent(subject: Subject) -> Iterator[tuple[str, Key, Constraint]]:
     verification = subject.verification
     for constraint in verification.policy.constraints:
         if constraint.kind.endswith("validatetrans") or not _tells_apart(subject, constraint):
