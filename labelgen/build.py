@@ -18,12 +18,13 @@ from labelgen.compiling import Compiled, compile_all
 from labelgen.errors import InputError, LinkError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
-from labelgen.modules import SHARED_MODULE, RoleModule, role_modules
+from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
 from labelgen.ports import PortTable
 from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
+from labelgen.shipped import SHARED_MODULE
 from labelgen.verdict import Verdict, verdict
 
 Progress = Callable[[str], None]

@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labelgen import build, role
 from labelgen import output as outputs
-from labelgen.base import Base
 from labelgen.built import open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
@@ -18,8 +16,13 @@ from labelgen.network import PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import as_text
 from labelgen.reach import Reach, Reacher, port_table
-from labelgen.role import Ports, Role
-from labelgen.verdict import Verdict
+
+# Two builds are compared without what reads role files and makes builds.
+if TYPE_CHECKING:
+    from labelgen import build
+    from labelgen.base import Base
+    from labelgen.role import Role
+    from labelgen.verdict import Verdict
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Change:
 
 def of_role(item: Role) -> Surface:
     """What a role file declares."""
+    from labelgen.role import Ports  # noqa: PLC0415 - heavy, as below
+
     surface = Surface()
     network = item.declared_network
     surface.names["network"] = {"a network"} if network else set()
@@ -107,6 +112,8 @@ def of_policy(path: Path) -> dict[str, Surface]:
 
 def of_file(path: Path) -> dict[str, Surface]:
     """role -> its surface in a role file. Raises RoleFileError."""
+    from labelgen import role  # noqa: PLC0415
+
     item = role.read(path).role
     return {item.name: of_role(item)}
 
@@ -115,6 +122,9 @@ def read(path: Path) -> tuple[str, dict[str, Surface]]:
     """What `path` is (a role file, a build, a policy), and the surfaces of its roles. Raises InputError."""
     if path.is_dir() and (path / outputs.MARK).is_file():
         return "build", of_build(path)
+
+    from labelgen import role  # noqa: PLC0415
+
     if path.is_dir():
         return "role file", {f.role.name: of_role(f.role) for f in role.read_all(path)}
     if path.suffix in role.SUFFIXES:
@@ -205,6 +215,8 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     Raises InputError where there is no build or a role file was changed since; LinkError or ParentError where the
     modules no longer link or the base has no containers any more.
     """
+    from labelgen import build  # noqa: PLC0415
+
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
     after = {role.role: of_reach(role.reach) for role in verified.verdict.roles}

@@ -27,8 +27,6 @@ from labelgen.network import (
 from labelgen.ports import Segment
 from labelgen.role import Network, Ports, Role, RoleFile, suggestion
 
-SHARED_MODULE = "lxc_base"
-
 # What a role may do with its private files, as far as its parent may do it with the parent's. Neither executes nor
 # relabels: content is data.
 READ_FILES = {

@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labelgen.build import Built
-from labelgen.changes import Change, Standing
 from labelgen.changes import to_json as changes_json
-from labelgen.claims import Finding
 from labelgen.conditions import smallest_setting
-from labelgen.denials import Explanation
 from labelgen.derivation import REASONS
 from labelgen.errors import LabelgenError
-from labelgen.facts import Facts
 from labelgen.ports import as_text
-from labelgen.reach import Answer
 from labelgen.terminal import echo_json
-from labelgen.verdict import RoleVerdict, Verdict
 
+# What makes these is imported by the commands that make them: a question to a built tree pays for none of it.
 if TYPE_CHECKING:
+    from labelgen.build import Built
+    from labelgen.changes import Change, Standing
+    from labelgen.claims import Finding
+    from labelgen.denials import Explanation
+    from labelgen.facts import Facts
     from labelgen.host.contexts import Place
     from labelgen.host.install import Installed, Removed
     from labelgen.host.status import Report
     from labelgen.host.status import Standing as OnHost
+    from labelgen.reach import Answer
+    from labelgen.verdict import RoleVerdict, Verdict
     from labelgen.witness.prove import Attempt, Proof
 
 LABEL = 14

@@ -25,9 +25,9 @@ from labelgen import filepath, yamlfile
 from labelgen.errors import InputError, Problem, RoleFileError
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 from labelgen.ports import own_port_type
+from labelgen.shipped import DEFAULT_PARENT
 
 SUFFIXES = (".yaml", ".yml")
-DEFAULT_PARENT = "svirt_lxc_net_t"
 
 # Identifiers end up in policy, in file names and in package names: lower case, and short enough for all of them.
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")

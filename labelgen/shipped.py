@@ -1,8 +1,11 @@
-"""What travels with labelgen: templates and roles."""
+"""What travels with labelgen (templates and roles), and the names that every part of it knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+SHARED_MODULE = "lxc_base"
+DEFAULT_PARENT = "svirt_lxc_net_t"
 
 
 def packaged(name: str) -> Path:

@@ -7,11 +7,10 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing, terminal
+from labelgen import printing, terminal
 from labelgen.built import open_tree
 from labelgen.commands import options
-from labelgen.modules import SHARED_MODULE
-from labelgen.role import DEFAULT_PARENT
+from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 
 
 @click.command("show")
@@ -23,6 +22,8 @@ from labelgen.role import DEFAULT_PARENT
 def command(what: str, build_folder: Path, base: Optional[str], parent: str, as_json: bool) -> int:
     """Print what a built role may do on the network; or, for lxc_base, what became of each rule of the parent."""
     if what == SHARED_MODULE:
+        from labelgen import build  # noqa: PLC0415 - heavy, and `show ROLE` does without
+
         known, notice = build.describe_base(base, parent, terminal.progress)
         printing.show_base(known, notice, as_json)
         return 0

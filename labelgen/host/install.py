@@ -18,10 +18,10 @@ from labelgen.host.contexts import Place, places_of_roles
 from labelgen.host.records import Before
 from labelgen.host.runtimes import Starter
 from labelgen.host.store import Store, signals_wait
-from labelgen.modules import SHARED_MODULE
 from labelgen.packing.tree import Module, read_tree
 from labelgen.policy import Policy
 from labelgen.role import RoleFile
+from labelgen.shipped import SHARED_MODULE
 from labelgen.verdict import Verdict
 
 Progress = state.Progress

@@ -19,10 +19,10 @@ from labelgen.host import records, runtimes, state
 from labelgen.host.runtimes import Package
 from labelgen.host.state import Loaded
 from labelgen.host.store import PRIORITY, Store, Stored
-from labelgen.modules import SHARED_MODULE
 from labelgen.packing.spec import DATA_FOLDER
 from labelgen.policy import Policy
 from labelgen.role import RoleFile
+from labelgen.shipped import SHARED_MODULE
 
 
 @dataclass(frozen=True)

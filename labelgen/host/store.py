@@ -15,7 +15,7 @@ from pathlib import Path
 from labelgen import base as bases
 from labelgen import programs
 from labelgen.errors import InputError, MachineError
-from labelgen.modules import SHARED_MODULE
+from labelgen.shipped import SHARED_MODULE
 
 # What the packages use too: above a distribution's own modules (100), below an administrator's (400, semodule's own).
 PRIORITY = 200
