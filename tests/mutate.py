@@ -1,13 +1,15 @@
 """Take each single check out of the verifier and see that something notices.
 
-    make mutate                     every mutant; the survivors are printed
-    python tests/mutate.py claims   only mutants of this module, or `claims.separate`, or `claims:120` (a line)
+    make mutate                     every check; those that nothing notices the lack of are printed
+    python tests/mutate.py claims   only those of this module, or `claims.separate`, or `claims:120` (a line)
+    python tests/mutate.py --all    what makes an exception from a check too
 
-A mutant is a module with one thing taken out: a statement that yields findings, a condition (taken as met or not met),
-one operand of `and`, `or`, `&` or `|`, one entry of a table. It is tried in a forked process, in which all policies are
-linked and read already: against every sabotage, every harmless change and the untouched roles, against decisions of
-libsepol about constraints and ports, until one of them is told otherwise than it should be. Exit status: 0 when none
-survives but those that EQUIVALENT explains.
+
+A mutant is a module with one thing taken out: a statement that yields findings, a condition (which counts as not met),
+one operand of `or` or `|`, one entry of a table; with --all also one of `and` or `&`, and conditions that count as met.
+It is tried in a forked process, in which all policies are linked and read already: against every sabotage, every
+harmless change and the untouched roles, against decisions of libsepol about constraints and ports, until one of them
+is told otherwise than it should be. Exit status: 0 when none survives but those that EQUIVALENT explains.
 """
 
 from __future__ import annotations
@@ -37,14 +39,17 @@ from sabotages import (
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
+    across_categories,
     network_permissions,
+    not_asked,
     rules_of,
     told_permissions,
     told_sockets,
+    uncaught_across_categories,
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
-from labelgen import build, claims, constraints, network
+from labelgen import build, claims, constraints, network, verdict
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints
 from labelgen.policy import Policy
@@ -63,13 +68,15 @@ EQUIVALENT: dict[str, str] = {}
 
 
 class Mutant(NamedTuple):
-    """A module with one thing taken out: the text says what, `source` is the module without it."""
+    """A module with one thing taken out: the text says what, `source` is the module without it. Without an exception
+    it finds more, without anything else less."""
 
     module: str
     scope: str
     line: int
     text: str
     source: str
+    exception: bool
 
     def __str__(self) -> str:
         return f"{self.module}.{self.scope}: {self.text}"
@@ -94,19 +101,19 @@ class Mutator(ast.NodeVisitor):
         self.visit(self.tree)
         return self.found
 
-    def _note(self, node: Any, what: str, put: Change_, back: Change_) -> None:
+    def _note(self, node: Any, what: str, put: Change_, back: Change_, exception: bool = False) -> None:
         put()
         source = ast.unparse(ast.fix_missing_locations(self.tree))
         back()
-        self.found.append(Mutant(self.module, ".".join(self.scope) or "-", node.lineno, what, source))
+        self.found.append(Mutant(self.module, ".".join(self.scope) or "-", node.lineno, what, source, exception))
 
-    def _replaced(self, owner: Any, field: str, new: Any, what: str) -> None:
+    def _replaced(self, owner: Any, field: str, new: Any, what: str, exception: bool = False) -> None:
         old = getattr(owner, field)
-        self._note(old, what, lambda: setattr(owner, field, new), lambda: setattr(owner, field, old))
+        self._note(old, what, lambda: setattr(owner, field, new), lambda: setattr(owner, field, old), exception)
 
-    def _without(self, items: list[Any], number: int, what: str) -> None:
+    def _without(self, items: list[Any], number: int, what: str, exception: bool = False) -> None:
         item = items[number]
-        self._note(item, what, lambda: items.__delitem__(number), lambda: items.insert(number, item))
+        self._note(item, what, lambda: items.__delitem__(number), lambda: items.insert(number, item), exception)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.scope.append(node.name)
@@ -125,36 +132,40 @@ class Mutator(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
-        self._test(node, "if")
+        skips = isinstance(node.body[0], (ast.Continue, ast.Return))
+        for value in (False, True):
+            self._replaced(node, "test", ast.Constant(value), f"if {value} for `{_short(node.test)}`", value != skips)
+        self.generic_visit(node)
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
-        self._test(node, "if")
-
-    def _test(self, node: Any, word: str) -> None:
         for value in (False, True):
-            self._replaced(node, "test", ast.Constant(value), f"{word} {value} for `{_short(node.test)}`")
+            self._replaced(node, "test", ast.Constant(value), f"if {value} for `{_short(node.test)}`", value)
         self.generic_visit(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> None:
         self.tables.append(node.iter)
         for number, test in enumerate(node.ifs):
-            self._without(node.ifs, number, f"without `if {_short(test)}`")
+            self._without(node.ifs, number, f"without `if {_short(test)}`", True)
         self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        is_and = isinstance(node.op, ast.And)
         for number, value in enumerate(node.values):
-            if len(node.values) > 1:
-                word = "and" if isinstance(node.op, ast.And) else "or"
-                self._without(node.values, number, f"without `{_short(value)}` of `{word}`")
+            self._without(node.values, number, f"without `{_short(value)}` of `{'and' if is_and else 'or'}`", is_and)
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+            is_and = isinstance(node.op, ast.BitAnd)
             for kept, lost in ((node.left, node.right), (node.right, node.left)):
-                self._in_place(node, kept, f"without `{_short(lost)}` of `{_short(node)}`")
+                self._in_place(node, kept, f"without `{_short(lost)}` of `{_short(node)}`", is_and)
         self.generic_visit(node)
 
-    def _in_place(self, node: Any, other: Any, what: str) -> None:
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if not isinstance(node.targets[0], ast.Tuple):  # two names, no table
+            self.generic_visit(node)
+
+    def _in_place(self, node: Any, other: Any, what: str, exception: bool = False) -> None:
         """`other` in the place of a node, which is made its copy."""
         kind, fields = node.__class__, dict(node.__dict__)
 
@@ -167,7 +178,7 @@ class Mutator(ast.NodeVisitor):
             node.__dict__.clear()
             node.__dict__.update(fields)
 
-        self._note(node, what, put, back)
+        self._note(node, what, put, back, exception)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.op, (ast.BitAnd, ast.BitOr)):
@@ -263,6 +274,11 @@ def findings_about(verification: Verification, role: str) -> list[Finding]:
     return list(dict.fromkeys(f for check in claims.CLAIMS.values() for f in check(subject)))
 
 
+# What a verification keeps, and its subjects.
+OF_POLICIES = ("access", "ports", "reacher", "constraints", "parent_grants", "parent_incoming", "parent_xperms")
+OF_SUBJECTS = ("grants", "worst", "reach")
+
+
 @dataclass(eq=False)
 class Linked:
     """Roles linked with a change, read once; what the verdict must say."""
@@ -275,26 +291,48 @@ class Linked:
     base_ports: Any = None
 
     def __post_init__(self) -> None:
+        self.known: dict[str, Any] = {}
+        self.subjects: dict[str, dict[str, Any]] = {}
         self.policy = Policy(self.path)
         self.contexts = build.file_contexts(self.path, self.built.prepared.base)
         for name in ("booleans", "roles", "portcons", "initial_sids", "initial_contexts", "polcaps", "bounds"):
             getattr(self.policy, name)
         assert self.policy.classes and self.policy.constraints is not None
 
+        self.known = self._known(self.verification)
+
     @property
     def verification(self) -> Verification:
         prepared = self.built.prepared
-        return Verification(
+        made = Verification(
             self.policy,
             tuple(prepared.files),
             prepared.base.exact,
             base_ports=prepared.facts.ports,
             file_contexts=self.contexts,
         )
+        vars(made).update(self.known)
+        for subject in made.subjects if self.known else ():
+            vars(subject).update(self.subjects[subject.role.name])
+        return made
+
+    def _known(self, verification: Verification) -> dict[str, Any]:
+        """What every verification of this policy works out once, by code that most mutants do not touch."""
+        self.subjects = {
+            subject.role.name: {name: getattr(subject, name) for name in OF_SUBJECTS}
+            for subject in verification.subjects
+        }
+        return {name: getattr(verification, name) for name in OF_POLICIES}
 
     def complaints(self) -> object:
         """What is told otherwise than it should be."""
         return self.complain(self)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Have something worked out again, by a mutant."""
+        for known in (self.known, *self.subjects.values()):
+            for name in names:
+                known.pop(name, None)
 
 
 def _holds(linked: Linked) -> object:
@@ -335,6 +373,8 @@ class Bench:
             linked = Linked(f"{name} roles untouched", built, policy, _holds)
             if not _holds(linked):
                 self.cases.append(linked)
+        self._without_categories()
+        self.cases.append(Asked("what kernels ask for", not_asked))
         self.cases += [Sepol(self._folder("sepol")), Sepol(self._folder("sepol-more"), OTHER_IDENTITIES)]
 
     def _folder(self, name: str) -> Path:
@@ -353,6 +393,16 @@ class Bench:
         text = change.path.read_text()
         self.cases.append(Linked(change.path.stem, built, policy, complain, text))
 
+    def _without_categories(self) -> None:
+        built, folder = self.roles["shipped"], self._folder("without-categories")
+
+        def complain(linked: Linked) -> object:
+            found = findings_about(linked.verification, "dns")
+            subject = next(s for s in linked.verification.subjects if s.role.name == "dns")
+            return uncaught_across_categories(found, verdict.limits(subject))
+
+        self.cases.append(Linked("no categories", built, across_categories(built, folder), complain))
+
     def _rules(self) -> None:
         built, folder = self.roles["shipped"], self._folder("rules")
         plain = Policy(built.link(folder))
@@ -363,6 +413,18 @@ class Bench:
             (folder / "rules.cil").write_text(text)
             path = built.link(self._folder(name), [folder / "rules.cil"])
             self.cases.append(Linked(name, built, path, complain))
+
+
+@dataclass(eq=False)
+class Asked:
+    """Something that is told without a policy."""
+
+    name: str
+    complaints: Callable[[], object]
+    text: str = ""
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Nothing is kept."""
 
 
 ONE = Identity("system_u", "system_r", ("c0",), ("c0", "c1"))
@@ -403,7 +465,11 @@ class Sepol:
                 self.asked.append((source, target, tclass, perm, allowed))
         self.ports = {protocol: port_types(self.path, protocol)[1:] for protocol in ("tcp", "udp")}
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Nothing is kept."""
+
     def complaints(self) -> object:
+        """Where this process decides otherwise than libsepol."""
         refusing, (one, two) = Constraints(self.policy).refusing, self.pair
         for source, target, tclass, perm, allowed in self.asked:
             if (not refusing(one.context(source), two.context(target), tclass, perm)) != allowed:
@@ -451,12 +517,21 @@ def _killer(mutant: Mutant, cases: Sequence[Any]) -> str:
     try:
         put_in_place(mutant)
         for case in cases:
+            case.forget(_touched(mutant))
             if case.complaints():
                 return f"={case.name}"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f"={type(error).__name__} in {where.name}"
     return "-"
+
+
+def _touched(mutant: Mutant) -> tuple[str, ...]:
+    """What a mutant may work out otherwise."""
+    if mutant.module == "claims":
+        is_part = mutant.scope.startswith(("Verification", "Subject"))
+        return (*OF_POLICIES, *OF_SUBJECTS) if is_part else ()
+    return ("constraints",) if mutant.module == "constraints" else ("reacher", "reach")
 
 
 class Order:
@@ -506,12 +581,17 @@ def _check_the_original(cases: Sequence[Any], name: str) -> None:
             raise AssertionError(f"{name}: not even the original passes: {case.complaints()}")
 
 
-def _chosen(words: Sequence[str]) -> list[Mutant]:
+def _chosen(words: Sequence[str], everything: bool) -> list[Mutant]:
     return [
         mutant
         for mutant in mutants()
-        if not words
-        or any(f"{mutant.module}.{mutant.scope}".startswith(w) or f"{mutant.module}:{mutant.line}" == w for w in words)
+        if (everything or not mutant.exception)
+        and (
+            not words
+            or any(
+                f"{mutant.module}.{mutant.scope}".startswith(w) or f"{mutant.module}:{mutant.line}" == w for w in words
+            )
+        )
     ]
 
 
@@ -521,7 +601,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch))
         gc.freeze()
-        chosen = _chosen(words)
+        chosen = _chosen([word for word in words if word != "--all"], "--all" in words)
         print(f"{len(chosen)} mutants, {len(bench.cases)} policies; {time.monotonic() - started:.0f} s to link them")
         survivors, explained = [], 0
         for mutant, killer in try_all(chosen, bench.cases):

@@ -14,11 +14,14 @@ from sabotages import (
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
+    across_categories,
     network_permissions,
+    not_asked,
     outcome,
     rules_of,
     told_permissions,
     told_sockets,
+    uncaught_across_categories,
 )
 
 from labelgen import base as bases
@@ -115,6 +118,15 @@ def test_every_permission_of_sockets_and_labelled_networking_is_told(
     wanted = network_permissions(Policy(reference_roles.link(tmp_path)).classes)
     findings = _network_findings(reference_roles, rules_of(wanted), tmp_path)
     assert told_permissions(findings) == wanted
+
+
+def test_what_crosses_categories_is_told(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    dns = next(r for r in reference_roles.verify(across_categories(reference_roles, tmp_path)).roles if r.role == "dns")
+    assert uncaught_across_categories(dns.findings, dns.limits) == []
+
+
+def test_all_that_kernels_ask_for_is_known() -> None:
+    assert not not_asked()
 
 
 # -- bases
