@@ -24,7 +24,7 @@ from test_random_policies import SEED
 from labelgen.errors import InputError
 from labelgen.network import PROTOCOLS
 
-EXAMPLES = int(os.environ.get("LABELGEN_TEST_ROLES", "20"))
+EXAMPLES = int(os.environ.get("LABELGEN_TEST_ROLES", "40"))
 pytestmark = pytest.mark.skipif(not gives_vectors(), reason="libsepol exports its decisions from version 3.4 on")
 
 Declared = dict[str, Any]  # a role file
