@@ -115,7 +115,7 @@ def port_trials(values: Values = PORTS) -> Iterator[Trial]:
     for protocol, transport in TRANSPORTS.items():
         for family in IP:
             yield bind(protocol, family, ANY[family], values)
-            if transport.connects:
+            if transport.connects or protocol == "udp":
                 yield connect(protocol, family, NOWHERE[family], values)
 
 
@@ -127,7 +127,6 @@ def detour_trials(values: Values) -> Iterator[Trial]:
     for family in IP:
         yield fast_open("tcp", family, NOWHERE[family], values)
         yield send("udp", family, NOWHERE[family], values)
-        yield connect("udp", family, NOWHERE[family], values)
 
 
 def node_trials() -> Iterator[Trial]:

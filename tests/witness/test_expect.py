@@ -11,9 +11,10 @@ import pytest
 
 from labelgen.witness import trials
 from labelgen.witness.answers import OK, Answer, Stretch
-from labelgen.witness.calls import Address, Kept, Trial, call
-from labelgen.witness.expect import Kernel, Socket, World, socket_class
+from labelgen.witness.calls import Address, Call, Kept, Result, Text, Trial, call
+from labelgen.witness.expect import File, Kernel, Letterbox, Socket, Thing, World, socket_class
 from labelgen.witness.facts import Facts, PortLabel, node_label, type_of
+from labelgen.witness.plan import HARDENED
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 WEB, OTHER = "u:r:web_t:s0", "u:r:other_t:s0"
@@ -240,3 +241,90 @@ def test_every_call_of_every_trial_has_a_rule() -> None:
     world = _world(TCP)
     for trial in trials.network_trials((range(1, 3),), (range(1, 3),)):
         assert list(world.checks(trial, WEB, 1)) is not None
+
+
+# -- what others made
+
+
+FILES = "u:object_r:files_t:s0"
+
+
+def _on(kept: object, rules: str, calls: tuple[Call, ...], **changes: object) -> str:
+    granted = replace(_facts(rules), classes={**CLASSES, **OBJECTS}, **changes)  # type: ignore[arg-type]
+    world = World(granted, ALL_CHECKED, {"it": kept}, {"queue": "it"})
+    return _answer(world, Trial("attempt", calls), 0)
+
+
+OBJECTS = {
+    "file": frozenset({"read", "write", "append", "open", "getattr", "map", "execute", "unlink", "link"}),
+    "dir": frozenset({"search", "read", "write", "open", "add_name", "remove_name"}),
+    "cap_userns": frozenset({"net_raw"}),
+    "user_namespace": frozenset({"create"}),
+}
+OPENED = (call("openat", Kept("it"), Text("file"), 1 | 0o2000),)
+SEARCH = "web_t files_t dir search;"
+
+
+@pytest.mark.parametrize(
+    ("rules", "answer"),
+    [
+        ("", "EACCES at call 1"),
+        (SEARCH, "EACCES at call 1"),
+        (SEARCH + "web_t files_t file write open", "EACCES at call 1"),
+        (SEARCH + "web_t files_t file append", "ok"),
+    ],
+)
+def test_a_file_opened_to_append_takes_append_and_not_write(rules: str, answer: str) -> None:
+    assert _on(Thing(FILES, "dir"), rules, OPENED) == answer
+
+
+def test_opening_is_asked_for_with_the_policy_capability_alone() -> None:
+    rules, capability = SEARCH + "web_t files_t file append", frozenset({"open_perms"})
+    assert _on(Thing(FILES, "dir"), rules, OPENED, polcaps=capability) == "EACCES at call 1"
+    assert _on(Thing(FILES, "dir"), f"{rules} open", OPENED, polcaps=capability) == "ok"
+
+
+def test_mapping_to_execute_takes_map_and_execute() -> None:
+    calls = (call("openat", Kept("it"), Text("file"), 0), call("mmap", 0, 4096, 5, 2, Result(0), 0))
+    assert _on(Thing(FILES, "dir"), SEARCH + "web_t files_t file read execute", calls) == "EACCES at call 2"
+    assert _on(Thing(FILES, "dir"), SEARCH + "web_t files_t file read map execute", calls) == "ok"
+
+
+def test_a_descriptor_that_may_not_be_had_is_left_out_of_the_message() -> None:
+    letterbox, calls = Letterbox(File(FILES, "file", OTHER)), (call("receive", Kept("it")),)
+    assert _on(letterbox, "web_t files_t file read write", calls) == "ENOMSG at call 1"
+    assert _on(letterbox, "web_t other_t fd use; web_t files_t file read", calls) == "ENOMSG at call 1"
+    assert _on(letterbox, "web_t other_t fd use; web_t files_t file read write", calls) == "ok"
+
+
+def test_a_message_queue_is_a_file_in_a_folder_of_its_own() -> None:
+    calls, queues = (call("mq_open", Text("queue"), 0, 0, 0),), "u:object_r:tmpfs_t:s0"
+    assert _on(Thing(FILES, "file"), "web_t files_t file read", calls, queues=queues) == "EACCES at call 1"
+    rules = "web_t files_t file read; web_t tmpfs_t dir search"
+    assert _on(Thing(FILES, "file"), rules, calls, queues=queues) == "ok"
+
+
+def test_the_label_of_a_queue_is_that_of_its_file_system_or_of_a_transition() -> None:
+    facts = replace(_facts(""), queues="u:object_r:tmpfs_t:s0", queue_types={"other_t": "other_queue_t"})
+    assert facts.queue("u:r:web_t:s0:c1-s0:c1,c2") == "u:object_r:tmpfs_t:s0:c1"
+    assert facts.queue(OTHER) == "u:object_r:other_queue_t:s0"
+
+
+def test_in_a_user_namespace_another_class_of_capabilities_is_asked_for() -> None:
+    raw = call("socket", V4, socket.SOCK_RAW, 1)
+    world = _world("web_t self rawip_socket create; web_t self cap_userns net_raw", classes={**CLASSES, **OBJECTS})
+    assert _answer(world, Trial("raw", (raw,), userns=True), 0) == "ok"
+    assert _answer(world, Trial("raw", (raw,)), 0) == "EPERM at call 1"
+
+
+@pytest.mark.parametrize(("asks", "answer"), [(True, "EACCES at call 1"), (False, "ok")])
+def test_making_a_user_namespace_is_asked_for_by_newer_kernels(asks: bool, answer: str) -> None:
+    world = _world("", Kernel(asks_userns=asks), classes={**CLASSES, **OBJECTS})
+    assert _answer(world, trials.unshare_trial(), 0) == answer
+
+
+@pytest.mark.parametrize(
+    ("release", "asks"), [("6.1.176", True), ("5.10.0-30-amd64", False), ("6.0.1", False), ("7.0", True)]
+)
+def test_which_kernels_do(release: str, asks: bool) -> None:
+    assert HARDENED.kernel(True, release).asks_userns is asks

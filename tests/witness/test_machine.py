@@ -6,10 +6,14 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
+from commandline import Place
 
-from labelgen.errors import MachineError
+from labelgen import base as bases
+from labelgen import programs, proving
+from labelgen.errors import InputError, MachineError
 from labelgen.programs import ProgramFailed
 from labelgen.witness import machine
 from labelgen.witness.answers import WitnessError
@@ -112,3 +116,126 @@ def test_kvm_is_used_after_a_quick_trial_alone(
 def test_without_kvm_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "KVM", tmp_path / "absent")
     assert machine.accelerated(Kernel("qemu", tmp_path / "vmlinuz", None)).accelerator == "tcg"
+
+
+# -- a kernel of the user's own
+
+
+def _image(folder: Path, name: str, magic: bytes) -> Path:
+    image = folder / name
+    image.write_bytes(bytes(0x202) + magic if magic == b"HdrS" else magic)
+    image.chmod(0o755)
+    return image
+
+
+def test_a_kernel_image_for_boot_loaders_is_for_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pretend(tmp_path, "qemu-system-x86_64", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "KVM", tmp_path / "absent")
+    modules = tmp_path / "lib/modules/6.6.6"
+    (modules / "kernel").mkdir(parents=True)
+    (modules / "kernel/sctp.ko.xz").touch()
+    (tmp_path / "boot").mkdir()
+    image = _image(tmp_path / "boot", "vmlinuz-6.6.6", b"HdrS")
+    assert machine.choose("quickest", image) == [Kernel("qemu", image, modules)]
+
+
+def test_user_mode_linux_may_be_given_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a kernel image for x86"):
+        machine.choose("uml", _pretend(tmp_path, "linux", "echo 6.6.6"))
+    uml = shutil.which("linux.uml")
+    if uml is None:
+        pytest.skip("user-mode-linux is not installed")
+    (kernel,) = machine.choose("uml", Path(uml))
+    assert kernel.kind == "uml" and kernel.image == Path(uml)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "neither"), (None, "cannot be read"), (b"\x7fELF", "for uml, not")]
+)
+def test_an_image_that_is_none_is_told(tmp_path: Path, content: Optional[bytes], words: str) -> None:
+    image = tmp_path / "image"
+    if content is not None:
+        image.write_bytes(content)
+    if content:
+        shutil.copy(shutil.which("true") or "/bin/true", image)
+        image.chmod(0o755)
+    with pytest.raises(InputError, match=words):
+        machine.choose("qemu", image)
+
+
+def test_a_folder_of_modules_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder of modules"):
+        machine.choose("qemu", _image(tmp_path, "vmlinuz", b"HdrS"), tmp_path / "absent")
+
+
+# -- the command
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "cache").mkdir()
+    return Place(tmp_path / "place", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--policy", "absent", "--domain", "a_t"), "there is no policy absent"),
+        (("--policy", "small", "--domain", "a_u"), "no such type; did you mean 'a_t'?"),
+        (("--policy", "small", "--domain", "a_t", "--kernel", "absent"), "cannot be read"),
+        (("--policy", "small"), "--policy and --domain go together"),
+        (("--modules", "."), "--modules goes with --kernel"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_boots(place: Place, arguments: tuple[str, ...], words: str) -> None:
+    text = (Path(__file__).parents[1] / "policies/small.cil").read_text()
+    source = place.folder / "small.cil"
+    source.write_text(text)
+    programs.run(
+        "secilc",
+        "-N",
+        "-m",
+        "-M",
+        "true",
+        "-c",
+        "33",
+        "-o",
+        place.folder / "small",
+        "-f",
+        place.folder / "small.fc",
+        source,
+    )
+    outcome = place.call("prove", *arguments)
+    assert outcome.status == 2 and words in outcome.stderr and "Traceback" not in outcome.stderr
+
+
+def test_without_any_kernel_the_status_is_3_and_the_cure_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.folder / "policy").write_bytes(b"policy")
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_keywords: None)
+    outcome = place.call("prove", "--policy", "policy", "--domain", "a_t")
+    outcome.refused("no kernel that could bear witness is installed", "apt-get install user-mode-linux", status=3)
+
+
+@pytest.mark.parametrize("body", ["exec sleep 321", "echo labelgen-probe 1 6.1; exit 1", "echo rubbish", "exit 134"])
+def test_a_kernel_that_bears_no_witness_ends_the_command_with_3(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    policy = place.folder / "policy"
+    policy.write_bytes(bases.open_base(bases.locate("reference")).policy.read_bytes())
+    image = _pretend(tmp_path, "linux.uml", body)
+    monkeypatch.setattr(machine, "choose", lambda *_: [Kernel("uml", image, None)])
+    defaults = machine.boot.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "timeout", 1.0)
+    outcome = place.call("prove", "--policy", "policy", "--domain", "container_t")
+    outcome.refused(status=3, lines=20)
+
+
+def test_progress_is_told_by_tenths() -> None:
+    said: list[str] = []
+    share = proving.shares(said.append)
+    for thousandth in range(1001):
+        share(thousandth / 1000)
+    assert len(said) == 11 and said[-1] == "the kernel has answered 100%"
