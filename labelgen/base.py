@@ -13,8 +13,10 @@ import json
 import os
 import re
 import shutil
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -290,18 +292,48 @@ def _code() -> str:
 def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """The folder `name` of the cache, made by `make` if it is missing.
 
-    Two processes may make it at once: each makes its own and the first to finish puts it in place, whole.
+    Two processes may make it at once: each makes its own and the first to finish puts it in place, whole. Then what
+    has long been used by nobody is removed.
     """
-    final = cache_folder() / f"{name}-{_code()}"
+    cache = cache_folder()
+    final = cache / f"{name}-{_code()}"
     if not (final / "done").is_file():
-        cache = cache_folder()
         with output.scratch(cache, IN_THE_CACHE) as hidden:
             folder = hidden / "new"
             folder.mkdir()
             make(folder)
             (folder / "done").touch()
             _put(folder, final)
+            _remove_unused(cache, hidden)
+    with suppress(OSError):  # a cache that is only read keeps its times
+        os.utime(final / "done")
     yield final
+
+
+# What `cached` makes: a kind, the digest of what it was made of, whatever else it depends on, the digest of the code.
+_CACHED = re.compile(r"((base|facts|loaded)-[0-9a-f]{32}.*)-[0-9a-f]{16}")
+KEPT_OF_ONE, KEPT_OF_A_KIND = 2, 24
+UNUSED_SECONDS = 3600  # longer than any command works with what it opened
+
+
+def _remove_unused(cache: Path, hidden: Path) -> None:
+    """Remove what nobody used for an hour, but for the last two of the same (made by other versions of labelgen) and
+    the last few of a kind. Each goes into `hidden` first, in one step: a command that opens it finds it whole or not
+    at all."""
+    used = {}
+    for folder in cache.iterdir():
+        if _CACHED.fullmatch(folder.name):
+            with suppress(OSError):
+                used[folder] = (folder / "done").stat().st_mtime
+    seen: Counter[str] = Counter()
+    for folder, when in sorted(used.items(), key=lambda item: -item[1]):
+        match = _CACHED.fullmatch(folder.name)
+        assert match is not None
+        seen.update((match[1], match[2]))
+        too_many = seen[match[1]] > KEPT_OF_ONE or seen[match[2]] > KEPT_OF_A_KIND
+        if too_many and time.time() - when > UNUSED_SECONDS:
+            with suppress(OSError):
+                folder.rename(hidden / folder.name)
 
 
 def _put(folder: Path, final: Path) -> None:
