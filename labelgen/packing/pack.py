@@ -125,10 +125,11 @@ def _module_digest(module: Module, made: Plan, scratch: Path) -> str:
 
 
 def _sums(made: Plan, scratch: Path) -> str:
-    """What sha256sum -c reads: the modules, and the CIL that goes with them as it is."""
+    """What %check has sha256sum read: the modules, the CIL that a host makes of each, the CIL with ports as it is."""
     lines = []
     for module in made.modules:
         lines.append(f"{_module_digest(module, made, scratch)}  {module.name}.pp")
+        lines.append(f"{module.digests['cil']}  cil/{module.name}.cil")
         if module.has_ports:
             lines.append(f"{module.digests['ports']}  {module.files['ports'].name}")
     return "".join(f"{line}\n" for line in lines)

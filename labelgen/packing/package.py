@@ -16,7 +16,6 @@ from labelgen.errors import InputError
 from labelgen.packing import rpmfile, tree
 from labelgen.packing.rpmfile import Damaged, RpmFile
 from labelgen.packing.spec import DATA_FOLDER, DIGESTS, RECORD, RPMLINTRC, SPEC
-from labelgen.packing.targets import TARGETS
 from labelgen.packing.tree import MANIFEST
 
 _MODULE_FILE = re.compile(r"/usr/share/selinux/packages/[a-z][a-z0-9_-]*/((lxc_[a-z0-9_]+)\.(pp|cil))\Z")
@@ -131,12 +130,10 @@ def _cil_digest(package: bytes) -> str:
 
 
 def _module_holds(name: str, data: bytes, package: Package) -> bool:
+    """Whether a module is the one that was verified, or becomes the very CIL that was: another version of checkmodule,
+    or another module version, gives other bytes."""
     if sha256(data) == package.digests.get(f"{name}/{name}.pp"):
         return True
-    # A target whose tools write one module version only: the module must become the very CIL that was verified.
-    target = TARGETS.get(package.record["target"])
-    if target is None or target.selects_module_version:
-        return False
     return _cil_digest(data) == package.digests.get(f"{name}/{name}.cil")
 
 

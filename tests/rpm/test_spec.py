@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packs import Pack, quiet, request
 
-from labelgen.packing import pack
+from labelgen.packing import check, pack
 from labelgen.packing.spec import _paragraph, escaped
 from labelgen.packing.tree import folder_of
 from labelgen.shipped import packaged
@@ -250,10 +252,34 @@ def test_a_module_that_is_not_what_was_verified_is_not_packed(packages: Path, tm
     te.write_text(te.read_text().replace("{ accept", "{ relabelto accept") + "\n# changed\n")
     spec = tmp_path / "SPECS/lxc-policy.spec"
     same = subprocess.run(["rpmbuild", "-bc", "--nodeps", *define, spec], capture_output=True, text=True, check=False)
-    te.write_text(te.read_text().replace("module lxc_web 1.0;", "module lxc_web 1.1;"))
+    text = te.read_text()
+    assert "name_bind" in text
+    te.write_text(text.replace("name_bind", "name_connect"))
     done = subprocess.run(["rpmbuild", "-bb", "--nodeps", *define, spec], capture_output=True, text=True, check=False)
     assert same.returncode == 0, same.stderr
     assert done.returncode != 0
     assert "lxc_web.pp: FAILED" in done.stdout
+    assert "cil/lxc_web.cil: FAILED" in done.stdout
     assert "lxc_dns.pp: OK" in done.stdout
     assert not list(tmp_path.rglob("*.noarch.rpm"))
+
+
+def test_a_module_of_another_checkmodule_is_packed_when_it_becomes_the_same_cil(packages: Path, tmp_path: Path) -> None:
+    """As on a build system of another distribution; here checkmodule writes another module version."""
+    checkmodule = tmp_path / "bin/checkmodule"
+    checkmodule.parent.mkdir()
+    checkmodule.write_text(f'#!/bin/sh\nshift 4\nexec {shutil.which("checkmodule")} -M -m -c 20 "$@"\n')
+    checkmodule.chmod(0o755)
+    target = ["--target", "noarch", "--define", f"_topdir {tmp_path}"]
+    done = subprocess.run(
+        ["rpmbuild", "--rebuild", "--nodeps", *target, next(packages.glob("*.src.rpm"))],
+        env={**os.environ, "PATH": f"{checkmodule.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lxc_web.pp: FAILED" in done.stdout
+    assert "cil/lxc_web.cil: OK" in done.stdout
+    web = next(tmp_path.rglob("lxc-web-selinux*.noarch.rpm"))
+    assert check.check(web, check.Options(), None, quiet).wrong == []
