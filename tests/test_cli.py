@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import LABELGEN, NONET, Place, binds, shared_cache, tree
+from commandline import LABELGEN, NONET, Place, binds, fake_program, shared_cache, tree
 
-from labelgen import __version__, base, cli
+from labelgen import __version__, base, cli, programs
 
 REFERENCE = Path(base.__file__).parent / "reference"
 
@@ -337,3 +337,48 @@ def test_closed_standard_streams_are_no_error(place: Place, closed: str) -> None
 def test_an_error_behind_a_closed_stream_keeps_its_status(place: Place) -> None:
     place.role("name: [")
     assert shell(place, '"$L" build --base reference 2>&-').returncode == 2
+
+
+@pytest.mark.parametrize(("port", "status"), [("tcp/80", 0), ("tcp/22", 1)])
+def test_an_answer_keeps_its_status_when_nobody_reads_it(built: Place, port: str, status: int) -> None:
+    done = shell(built, f'"$L" can web bind {port} | true; exit ${{PIPESTATUS[0]}}')
+    assert (done.returncode, done.stderr) == (status, "")
+    assert shell(built, f'"$L" can web bind {port} >&-').returncode == status
+
+
+def test_an_error_that_cannot_be_told_keeps_its_status(place: Place) -> None:
+    for nowhere in ("2>/dev/full", "2>&1 | true; exit ${PIPESTATUS[0]}", ">/dev/full 2>/dev/full"):
+        done = shell(place, f'"$L" build --base nowhere {nowhere}')
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", ""), nowhere
+
+
+def test_a_full_standard_output_is_named(built: Place) -> None:
+    done = shell(built, '"$L" show web >/dev/full')
+    assert (done.returncode, done.stderr) == (3, "error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_a_signal_that_is_ignored_stays_so(place: Place, name: str) -> None:
+    """As nohup and the background jobs of scripts have it."""
+    waits = 'cd "${0%/*}"; touch started; until [ -e go ]; do sleep 0.05; done; cd "$OLDPWD"'
+    fake = fake_program(place.folder / "bin", "secilc", f'{waits}; exec {programs.find("secilc")} "$@"')
+    done = shell(
+        place,
+        f"""trap '' {name}; PATH="{fake}:$PATH" "$L" build --base reference >/dev/null & job=$!
+        until [ -e bin/started ]; do sleep 0.05; done
+        kill -{name} $job; touch bin/go; wait $job""",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (place.output / "manifest.json").is_file()
+
+
+def test_a_fault_of_labelgen_itself_is_no_answer(place: Place) -> None:
+    """Python ends with 1 after a traceback, which would mean that a claim fails."""
+    (place.folder / "modules").mkdir()
+    (place.folder / "modules" / "sitecustomize.py").write_text(
+        "import sys, labelgen.role\ndef fault(): raise KeyError('a fault')\nlabelgen.role.json_schema = fault\n"
+    )
+    outcome = place.run("schema", env={"PYTHONPATH": str(place.folder / "modules"), "PYTHONDONTWRITEBYTECODE": "1"})
+    assert (outcome.status, outcome.stdout) == (3, "")
+    assert "KeyError: 'a fault'" in outcome.stderr
+    assert outcome.stderr.endswith("error: this is a fault of labelgen itself, not of what it was given\n")
