@@ -49,14 +49,14 @@ from sabotages import (
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
-from labelgen import build, claims, constraints, network, verdict
+from labelgen import build, claims, constraints, kin, network, verdict
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints
 from labelgen.policy import Policy
 from labelgen.reach import port_table
 from labelgen.shipped import packaged
 
-MUTATED = (claims, constraints, network)
+MUTATED = (claims, constraints, kin, network)
 WORKERS = os.cpu_count() or 1
 MOST_SECONDS = 100
 
@@ -275,8 +275,8 @@ def findings_about(verification: Verification, role: str) -> list[Finding]:
 
 
 # What a verification keeps, and its subjects.
-OF_POLICIES = ("access", "ports", "reacher", "constraints", "parent_grants", "parent_incoming", "parent_xperms")
-OF_SUBJECTS = ("grants", "worst", "reach")
+OF_POLICIES = ("access", "ports", "reacher", "constraints", "parent_xperms")
+OF_SUBJECTS = ("own", "worst", "reach")
 
 
 @dataclass(eq=False)
@@ -531,6 +531,8 @@ def _touched(mutant: Mutant) -> tuple[str, ...]:
     if mutant.module == "claims":
         is_part = mutant.scope.startswith(("Verification", "Subject"))
         return (*OF_POLICIES, *OF_SUBJECTS) if is_part else ()
+    if mutant.module == "kin":
+        return (*OF_POLICIES, *OF_SUBJECTS)
     return ("constraints",) if mutant.module == "constraints" else ("reacher", "reach")
 
 
