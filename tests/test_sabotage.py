@@ -25,10 +25,11 @@ from sabotages import (
 )
 
 from labelgen import base as bases
-from labelgen import programs
+from labelgen import build, programs
 from labelgen.claims import CLAIMS, Finding
 from labelgen.errors import InputError
 from labelgen.policy import Policy
+from labelgen.shipped import packaged
 
 
 @pytest.fixture(scope="session")
@@ -189,3 +190,12 @@ def test_a_module_that_calls_itself_a_role_and_gives_another_more_is_not_passed_
     )
     with pytest.raises(InputError, match=r"lxc_evil\.cil"):
         bases.open_base(bases.locate(str(host)))
+
+
+def test_a_role_that_is_another_type_by_an_alias_is_not_verified(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """Nothing can be said of a domain that is not there: what has its name is a service with network."""
+    alias = "(typealias lxc_nonet_t)(typealiasactual lxc_nonet_t httpd_t)"
+    path = reference_roles.link(tmp_path, edits={"lxc_nonet": [("(type lxc_nonet_t)", alias)]})
+    inputs = build.Inputs(packaged("roles"), (), "reference", packaged("templates"))
+    with pytest.raises(InputError, match="has no type lxc_nonet_t"):
+        build.verify_installed(inputs, path)
