@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import IO, Callable, Optional, TypeVar, Union
 
 from labelgen.errors import MachineError, printable
@@ -147,10 +147,11 @@ def _to_its_end(
 ) -> subprocess.CompletedProcess[bytes]:
     """As subprocess.run, and known to `_running` meanwhile."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=environment) as process:
+    given = pipe if stdin else subprocess.DEVNULL
+    with subprocess.Popen(argv, stdin=given, stdout=pipe, stderr=pipe, cwd=cwd, env=environment) as process:
         _running.add(process)
         try:
-            stdout, stderr = process.communicate(stdin, timeout)
+            stdout, stderr = process.communicate(stdin or None, timeout)
         except BaseException:
             process.kill()
             raise
@@ -201,8 +202,11 @@ def run(
     argv = [find(program), *map(str, arguments)]
     surroundings = {**os.environ, **(environment or {}), "LC_ALL": "C"}
     try:
-        with _workers(1) as workers:
-            done = workers.submit(_to_its_end, argv, stdin, cwd, surroundings, timeout).result()
+        if current_thread() is main_thread():
+            with _workers(1) as workers:
+                done = workers.submit(_to_its_end, argv, stdin, cwd, surroundings, timeout).result()
+        else:  # one of the workers, which is not interrupted
+            done = _to_its_end(argv, stdin, cwd, surroundings, timeout)
     except subprocess.TimeoutExpired as error:
         raise ProgramFailed(argv, f"did not end within {timeout:g} seconds") from error
     except OSError as error:

@@ -42,6 +42,20 @@ def _rule_text(rule: SharedRule) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
+    words = text.split(" ")
+    if "" in words or not text.isprintable():
+        return _wrapped_by_textwrap(text, indent)
+    lines = [indent + words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{indent}    {word}")
+    return "\n".join(lines)
+
+
+def _wrapped_by_textwrap(text: str, indent: str) -> str:
+    """The same at a tenth of the speed, for text with other blanks than single spaces between its words."""
     return "\n".join(
         textwrap.wrap(
             text,
