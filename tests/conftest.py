@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,11 @@ POLICY_SOURCE = Path("/usr/src")
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("LABELGEN_HYPOTHESIS", "same"))
+
+# nohup and a shell's `&` leave these ignored, labelgen keeps that, and tests that send them would wait for ever.
+for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, usual)
 
 # Further bases for the tests of the shipped roles: paths, separated as in PATH.
 EXTRA_BASES = "LABELGEN_TEST_BASES"
