@@ -49,7 +49,48 @@ def _is_role(name: str, text: bytes) -> bool:
     declared = _declared(text)
     generated = f"lxc_{name}_typeattr_".encode()
     rest = {word for word in _WORD.findall(_JOINS.sub(b"", text)) if not word.startswith(generated)}
-    return f"lxc_{name}_t".encode() in declared and b"(typeattributeset lxc_domain (" in text and rest <= declared
+    return (
+        f"lxc_{name}_t".encode() in declared
+        and b"(typeattributeset lxc_domain (" in text
+        and rest <= declared
+        and _is_about(declared, generated, text)
+    )
+
+
+# What pp makes of a role's module (policycoreutils, hll/pp), a statement a line. OWN is one of its types.
+_STATEMENTS = (
+    r"\(type OWN\)",
+    r"\(typeattribute OWN\)",
+    r"\(roletype object_r OWN\)",
+    r"\(typebounds \w+ OWN\)",
+    r"\((?:type|role)attributeset cil_gen_require \w+\)",
+    r"\(typeattributeset \w+ \((?:OWN ?)+\)\)",
+    r"\(typeattributeset OWN .*\)",
+    r"\((?:allow|auditallow|dontaudit)x? OWN .*\)",
+    r"\(type(?:transition|change|member) OWN .*\)",
+    r"\(filecon +\w+ \(\w+ \w+ OWN \([sc0-9. ()]+\)\)\)",
+    r"\(booleanif (?:(?!\((?:true|false) ).)*",
+    r"\((?:true|false)",
+    r"\)",
+)
+
+
+def _is_about(types: Iterable[bytes], generated: bytes, text: bytes) -> bool:
+    """Whether nothing is in a module but what its own types are and may do: without it, nobody else has more."""
+    own = b"(?:%s)" % b"|".join([*map(re.escape, types), re.escape(generated) + rb"\w+"])
+    statement = re.compile(b"|".join(form.encode().replace(b"OWN", own) for form in _STATEMENTS))
+    lines = filter(None, map(bytes.strip, text.splitlines()))
+    return all(statement.fullmatch(line) and _is_one(line) for line in lines)
+
+
+def _is_one(line: bytes) -> bool:
+    """Whether no second statement begins on a line."""
+    depth = 0
+    for place, sign in enumerate(line):
+        depth += {40: 1, 41: -1}.get(sign, 0)
+        if depth == 0 and place + 1 < len(line):
+            return False
+    return True
 
 
 def _is_ports(name: str, text: bytes) -> bool:

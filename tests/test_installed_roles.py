@@ -61,6 +61,16 @@ def test_a_module_of_others_with_rules_about_roles_is_refused_by_name(installed:
     [
         ("lxc_web", MORE.replace("lxc_web_t", "lxc_dns_t")),
         ("lxc_web", "(allow lxc_domain smtp_port_t (tcp_socket (name_connect)))\n"),
+        ("lxc_web", "(allow mcs_constrained_type smtp_port_t (tcp_socket (name_connect)))\n"),
+        (
+            "lxc_web",
+            "(allow lxc_web_t self (process (fork))) (allow container_t smtp_port_t (tcp_socket (name_bind)))\n",
+        ),
+        (
+            "lxc_web",
+            "(booleanif (secure_mode)\n(true\n(allow container_t smtp_port_t (tcp_socket (name_bind)))\n)\n)\n",
+        ),
+        ("lxc_web", '(filecon "/etc/shadow" file (system_u object_r bin_t ((s0) (s0))))\n'),
         ("lxc_base", MORE),
         ("lxc_ftp_ports", "(portcon tcp 22 (system_u object_r http_port_t ((s0) (s0)))) "),
         ("lxc_ftp_ports", "(portcon tcp 22 (system_u object_r lxc_web_port_t ((s0) (s0))))\n"),
