@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, local, ours, output, programs
+from labelgen import __version__, bundle, local, ours, output, programs, rpmdb
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -41,12 +41,14 @@ DECOMPILED_PRELUDE = "(typeattribute cil_gen_require)\n(roleattribute cil_gen_re
 
 @dataclass(frozen=True)
 class Source:
-    """Where a base comes from: `kind` is modules, store or binary; `files` are module files or the binary."""
+    """Where a base comes from: `kind` is modules, store or binary; `files` are module files or the binary; `extra` what
+    semanage set besides; `selinux_policy` as a bundle tells it."""
 
     name: str
     kind: str
     files: tuple[Path, ...]
     extra: tuple[Path, ...] = ()
+    selinux_policy: Optional[str] = None
 
     @property
     def exact(self) -> bool:
@@ -106,10 +108,11 @@ def locate(spec: str) -> Source:
     if path.is_dir():
         return _folder(path)
     if path.is_file():
-        return _binary(path)
+        return _file(path)
     raise InputError(
         f"there is no base {spec}",
-        "name `host`, `reference`, a binary policy, a folder of modules (.pp, .pp.bz2, .cil) or a policy store",
+        "name `host`, `reference`, a binary policy, a folder of modules (.pp, .pp.bz2, .cil), a policy store, or a "
+        "bundle of `labelgen base capture`",
     )
 
 
@@ -136,10 +139,13 @@ def host_has_policy() -> bool:
 def _host() -> Source:
     configured = selinux_type()
     if configured is None:
-        raise InputError("this host has no SELinux policy", "use --base reference, or a base captured on a host")
-    store = STORES / configured
-    if os.access(store / "active" / "modules", os.R_OK | os.X_OK):
-        return _store(store, HOST)
+        raise InputError(
+            "this host has no SELinux policy",
+            "use --base reference, or a bundle that `labelgen base capture` made on a host",
+        )
+    own = STORES / configured
+    if os.access(own / "active" / "modules", os.R_OK | os.X_OK):
+        return store(own, HOST)
     binaries = sorted(
         (SELINUX_CONFIG.parent / configured / "policy").glob("policy.*"),
         key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0,
@@ -150,27 +156,24 @@ def _host() -> Source:
     raise InputError(f"the policy of this host ({configured}) cannot be read", "run labelgen as root")
 
 
-def _policy_package() -> Optional[str]:
-    """Version and release of this host's package selinux-policy; None where rpm knows of none."""
-    try:
-        said = programs.run("rpm", "-q", "--qf", "%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}", "selinux-policy").stdout
-    except (programs.ProgramMissing, programs.ProgramFailed):
-        return None
-    return said.decode("utf-8", "replace").strip() or None
+def policy_package(root: Path = Path("/")) -> Optional[str]:
+    """Version and release of a host's package selinux-policy; None where rpm knows of none."""
+    return rpmdb.ask("%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}", "selinux-policy", root=root)
 
 
 def _folder(path: Path) -> Source:
     if (path / "active" / "modules").is_dir():
-        return _store(path, str(path))
+        return store(path, str(path))
     if path.name == "active" and (path / "modules").is_dir():
-        return _store(path.parent, str(path))
+        return store(path.parent, str(path))
     files = tuple(sorted(file for file in path.iterdir() if file.name.endswith(MODULE_SUFFIXES)))
     if not files:
         raise InputError(f"{path}: there is no module (.pp, .pp.bz2, .cil) in this folder")
     return Source(str(path), "modules", files)
 
 
-def _binary(path: Path) -> Source:
+def _file(path: Path) -> Source:
+    """A binary policy, or a bundle."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(BINARY_MAGIC))
@@ -178,6 +181,8 @@ def _binary(path: Path) -> Source:
         raise _unreadable(path, error) from error
     if not magic:
         raise InputError(f"{path}: this file is empty")
+    if magic.startswith(bundle.MAGIC):
+        return _bundle(path)
     if magic != BINARY_MAGIC:
         raise InputError(
             f"{path}: this is no binary policy", "name a policy.N file, or the folder that holds the modules"
@@ -185,7 +190,14 @@ def _binary(path: Path) -> Source:
     return Source(str(path), "binary", (path,))
 
 
-def _store(path: Path, name: str) -> Source:
+def _bundle(path: Path) -> Source:
+    with cached(f"bundle-{output.digest(path)[:32]}", lambda folder: bundle.unpack(path, folder)) as folder:
+        files = tuple(sorted((folder / "modules").glob("*/*"), key=lambda file: file.parent.name))
+        extra = tuple(sorted((folder / "extra").glob("*")))
+        return Source(str(path), "store", files, extra, bundle.selinux_policy(folder))
+
+
+def store(path: Path, name: str) -> Source:
     """The modules of a policy store (libsemanage: active/modules/PRIORITY/NAME/{hll,cil,lang_ext}): of each name the
     one with the highest priority, without those disabled."""
     modules = path / "active" / "modules"
@@ -231,7 +243,7 @@ def open_base(source: Source, progress: Callable[[str], None] = lambda _: None) 
             folder / "base.cil",
             folder / "base.policy",
             folder,
-            _policy_package() if source.name == HOST else None,
+            policy_package() if source.name == HOST else source.selinux_policy,
         )
 
 
@@ -311,7 +323,7 @@ def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 # What `cached` makes: a kind, the digest of what it was made of, whatever else it depends on, the digest of the code.
-_CACHED = re.compile(r"((base|facts|loaded)-[0-9a-f]{32}.*)-[0-9a-f]{16}")
+_CACHED = re.compile(r"((base|bundle|facts|loaded)-[0-9a-f]{32}.*)-[0-9a-f]{16}")
 KEPT_OF_ONE, KEPT_OF_A_KIND = 2, 24
 UNUSED_SECONDS = 3600  # longer than any command works with what it opened
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Start a container in its role.",
     "contexts": "Print the file that makes a role the default of containers.",
     "export": "Print a role for quadlet, compose or kubernetes.",
+    "base": "Capture a host's policy, to build for it elsewhere.",
     "rpm": "Pack a verified build as RPMs.",
     "check": "Check packages or a build back to the source.",
     "init": "Write a commented role file.",

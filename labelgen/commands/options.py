@@ -38,8 +38,8 @@ def base(command: Command) -> Command:
         "base",
         default=None,
         metavar="BASE",
-        help="The policy to build for: host, reference, a binary policy, a folder of modules or a policy "
-        "store. Default: the host's if it has containers, else reference.",
+        help="The policy to build for: host, reference, a binary policy, a folder of modules, a policy "
+        "store or a bundle of `base capture`. Default: the host's if it has containers, else reference.",
     )(command)
 
 

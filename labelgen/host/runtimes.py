@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from labelgen import programs
+from labelgen import rpmdb
 from labelgen.policy import Policy
 from labelgen.role import Role
 
@@ -89,9 +89,6 @@ def _starters_of(policy: Policy, domain: str) -> frozenset[str]:
 # -- packages
 
 
-DATABASES = ("usr/lib/sysimage/rpm", "var/lib/rpm")
-
-
 class Package(NamedTuple):
     """An RPM package that is installed: its name, and its version and release."""
 
@@ -105,14 +102,8 @@ class Package(NamedTuple):
 def package_of(folder: Path, root: Path = Path("/")) -> Optional[Package]:
     """The RPM package that a folder of the policy store belongs to; None where it is none's, or rpm is not here."""
     inside = Path("/") / folder.relative_to(root)
-    database = next((place for place in DATABASES if (root / place).is_dir() and any((root / place).iterdir())), None)
-    if database is None:
+    said = rpmdb.ask("%{NAME} %{VERSION}-%{RELEASE}", "-f", str(inside), root=root)
+    if said is None:
         return None
-    # Debian's rpm looks for its database in the user's home.
-    arguments = [*(["--root", str(root)] if root != Path("/") else []), "--dbpath", f"/{database}"]
-    try:
-        done = programs.run("rpm", *arguments, "-q", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n", "-f", str(inside))
-    except (programs.ProgramMissing, programs.ProgramFailed):
-        return None
-    name, _, version = done.stdout.decode("utf-8", "replace").split("\n")[0].partition(" ")
+    name, _, version = said.partition(" ")
     return Package(name, version)

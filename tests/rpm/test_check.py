@@ -16,7 +16,7 @@ from handmade import make_tree, role_te
 from packs import Pack, quiet, request
 
 from labelgen import base as bases
-from labelgen import build
+from labelgen import build, rpmdb
 from labelgen.errors import InputError
 from labelgen.packing import check, pack, rpmfile, sign
 from labelgen.packing.check import Options
@@ -293,11 +293,12 @@ def test_packages_for_a_host_hold_where_only_a_copy_of_its_policy_is(
     (tmp_path / "config").write_text("SELINUXTYPE=targeted\n")
     rpm = tmp_path / "bin/rpm"
     rpm.parent.mkdir()
-    rpm.write_text('#!/bin/sh\n[ "$1 $4" = "-q selinux-policy" ] && echo 41.9-1.fc42\n')
+    rpm.write_text('#!/bin/sh\n[ "$3 $6" = "-q selinux-policy" ] && echo 41.9-1.fc42\n')
     rpm.chmod(0o755)
     with monkeypatch.context() as on_the_host:
         on_the_host.setattr(bases, "STORES", store.parent)
         on_the_host.setattr(bases, "SELINUX_CONFIG", tmp_path / "config")
+        on_the_host.setattr(rpmdb, "PLACES", (str(rpm.parent.relative_to("/")),))
         on_the_host.setenv("PATH", str(rpm.parent), prepend=os.pathsep)
         build.build(build.Inputs(packaged("roles"), ("web",), "host", packaged("templates")), tmp_path / "b", quiet)
     pack.pack(request(tmp_path / "b"), packaged("templates"), None, tmp_path / "p", quiet)
