@@ -548,6 +548,10 @@ def package_to_cil(package: Path) -> bytes:
     return cil + b"\n"
 
 
+# What secilc says before it reads anything (secilc.c), where its libsepol is older than 3.2, as on Debian 11.
+_HIGHEST_OF_SECILC = re.compile(r"Policy version must be between \d+ and (\d+)")
+
+
 def link(
     cil: Sequence[Path], mls: bool, policy: Path, file_contexts: Optional[Path] = None, check: bool = False
 ) -> None:
@@ -556,21 +560,15 @@ def link(
     Without `check`, neverallow and typebounds are not checked: distributions' policies break their own neverallows
     and hosts link them so (semanage.conf, expand-check=0). Raises ProgramFailed.
     """
-    programs.run(
-        "secilc",
-        *([] if check else ["-N"]),
-        "-m",
-        "-M",
-        "true" if mls else "false",
-        "-c",
-        str(POLICY_VERSION),
-        "-o",
-        policy,
-        "-f",
-        file_contexts or "/dev/null",
-        *cil,
-        makes=policy,
-    )
+    rest = ["-m", "-M", "true" if mls else "false", "-o", policy, "-f", file_contexts or "/dev/null", *cil]
+    arguments = [*([] if check else ["-N"]), *rest]
+    try:
+        programs.run("secilc", "-c", str(POLICY_VERSION), *arguments, makes=policy)
+    except programs.ProgramFailed as error:
+        older = _HIGHEST_OF_SECILC.search(error.stderr)
+        if older is None:
+            raise
+        programs.run("secilc", "-c", older[1], *arguments, makes=policy)
     with policy.open("rb") as file:
         if file.read(len(BINARY_MAGIC)) != BINARY_MAGIC:
             raise programs.NothingMade("secilc", "something that is no policy")

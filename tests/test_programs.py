@@ -271,6 +271,16 @@ def test_linking_with_checks_leaves_them_on(fp: FakeProcess, tmp_path: Path) -> 
     assert arguments[arguments.index("-M") + 1] == "false"
 
 
+def test_an_older_linker_is_asked_for_the_version_that_it_knows(fp: FakeProcess, tmp_path: Path) -> None:
+    """What the secilc of libsepol 3.1 said (Debian 11)."""
+    policy, secilc = tmp_path / "policy", programs.find("secilc")
+    fp.register([secilc, "-c", "33", fp.any()], returncode=1, stderr="Policy version must be between 15 and 32\n")
+    fp.register([secilc, "-c", "32", fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked"))
+    base.link([tmp_path / "a.cil"], True, policy)
+    first, second = ([str(argument) for argument in call][3:] for call in fp.calls)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("status", "said", "words"),
     [
