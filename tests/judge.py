@@ -9,6 +9,7 @@ to say no on a large policy, since it then looks for a boolean that would help.
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ class _Decision(ctypes.Structure):
 
 @cache
 def _library() -> Any:
-    library = ctypes.CDLL("libsepol.so.2")
+    library = ctypes.CDLL(ctypes.util.find_library("sepol") or "libsepol.so.2")
     library.sepol_port_get_con.restype = c_void_p
     library.sepol_context_get_type.restype = c_char_p
     library.sepol_port_get_proto_str.restype = c_char_p
