@@ -7,7 +7,7 @@ at their worst, a grant at their least.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Optional, Union
@@ -40,7 +40,7 @@ from labelgen.network import (
 )
 from labelgen.origins import Origins
 from labelgen.policy import Constraint, Policy, members
-from labelgen.ports import PortTable, Segment
+from labelgen.ports import PortTable, Segment, own_port_type_names
 from labelgen.reach import Need, Reach, Reacher, port_table
 from labelgen.role import Network, Ports, Role, RoleFile
 
@@ -167,11 +167,10 @@ class Subject:
 
     @cached_property
     def own_port_types(self) -> frozenset[str]:
-        """The names that its own port types may have. Another role's may begin with this one's, and be the same name
-        as one of several would have here: that one is the other role's."""
+        """The names that its own port types may have, less those that are another role's here."""
         owners, name = self.verification.port_type_owners, self.role.name
-        mine = map(self.role.port_type, ("", *self.verification.catch_all))
-        return frozenset(own for own in mine if owners.get(own, name) == name)
+        mine = own_port_type_names(name, self.verification.catch_all)
+        return frozenset(own for own in mine if owners[own] == name)
 
     def line(self, *where: Union[str, int]) -> str:
         return self.file.line(*where) if self.file else ""
@@ -296,8 +295,28 @@ class Verification:
 
     @cached_property
     def port_type_owners(self) -> dict[str, str]:
-        """The name of a role's only port type of its own -> the role."""
-        return {file.role.port_type(): file.role.name for file in self.files}
+        """Each name that a port type of a role's own may have -> the role.
+
+        Of several with one name for theirs (`ftp_unreserved` for its only one, `ftp` for one of several) it belongs to
+        the one whose declared numbers have it, and else to the one with the longest name.
+        """
+        named: dict[str, list[Role]] = defaultdict(list)
+        for file in sorted(self.files, key=lambda file: -len(file.role.name)):
+            for name in own_port_type_names(file.role.name, self.catch_all):
+                named[name].append(file.role)
+        return {name: self._owner(name, roles).name for name, roles in named.items()}
+
+    def _owner(self, port_type: str, roles: Sequence[Role]) -> Role:
+        having = (role for role in roles if len(roles) > 1 and self._declares(role, port_type))
+        return next(having, roles[0])
+
+    def _declares(self, role: Role, port_type: str) -> bool:
+        """Whether a role declares a number that has a type."""
+        return any(
+            _numbers(role.declared_network, protocol).intersection(range(segment.low, segment.high + 1))
+            for protocol in PROTOCOLS
+            for segment in self.ports.of_type(protocol, port_type)
+        )
 
     @cached_property
     def catch_all(self) -> frozenset[str]:
@@ -379,6 +398,19 @@ def _declared_capabilities(network: Optional[Network]) -> frozenset[str]:
     if network is None:
         return frozenset()
     return frozenset((["net_bind_service"] if network.binds_privileged else []) + (["net_raw"] if network.raw else []))
+
+
+def _numbers(network: Optional[Network], protocol: str, actions: Sequence[str] = ("bind", "connect")) -> set[int]:
+    """The numbers that a role file declares for these actions."""
+    network = network or Network()
+    ports = {"bind": network.bound(protocol), "connect": network.reached(protocol)}
+    return {
+        number
+        for action in actions
+        for port in ports[action]
+        if isinstance(port, Ports)
+        for number in range(port.low, port.high + 1)
+    }
 
 
 def _declared_port_types(subject: Subject, ports: Iterable[Union[Ports, str]], protocol: str) -> int:
@@ -933,19 +965,28 @@ def _labels_elsewhere(subject: Subject) -> Iterator[Finding]:
 
 
 def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
-    """A port type of the role's own labels nothing but the declared numbers."""
-    network = subject.network or Network()
+    """A port type of the role's own labels nothing but declared numbers, and lets it do with each what is declared."""
     for protocol in PROTOCOLS:
-        declared = {
-            number
-            for port in (*network.bound(protocol), *network.reached(protocol))
-            if isinstance(port, Ports)
-            for number in range(port.low, port.high + 1)
-        }
+        declared = _numbers(subject.network, protocol)
         for segment in subject.verification.ports.segments[protocol]:
-            if segment.type in subject.own_port_types and not set(range(segment.low, segment.high + 1)) <= declared:
+            if segment.type not in subject.own_port_types:
+                continue
+            if not declared.issuperset(range(segment.low, segment.high + 1)):
                 words = f"{protocol}/{segment} has the role's own port type {segment.type} and is not declared"
                 yield subject.finding("network", words, where=("network",))
+            else:
+                yield from _ports_otherwise(subject, protocol, segment)
+
+
+def _ports_otherwise(subject: Subject, protocol: str, segment: Segment) -> Iterator[Finding]:
+    """A declared number of an own port type with which the role can do what is declared of another number only."""
+    able = {"bind": subject.reach.bindable(protocol), "connect": subject.reach.connectable(protocol)}
+    for action, segments in able.items():
+        declared = _numbers(subject.network, protocol, (action,))
+        if segment in segments and not declared.issuperset(range(segment.low, segment.high + 1)):
+            words = f"{subject.domain} can {action} {protocol}/{segment}, which it does not declare"
+            need = Need(subject.reach.asked(protocol), f"name_{action}", (segment.type,), "")
+            yield subject.finding("network", words, subject.reach.met(need).rules, where=("network",))
 
 
 # -- enterable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Optional, Union
 
 from labelgen.derivation import DOMAIN, FILE_TYPE, NET_DOMAIN, SharedRule
@@ -24,6 +25,7 @@ from labelgen.network import (
     netlink_class,
     netlink_families,
 )
+from labelgen.ownports import OwnPortType, own_port_types
 from labelgen.ports import Segment
 from labelgen.role import Network, Ports, Role, RoleFile, suggestion
 
@@ -95,16 +97,6 @@ NEEDED_TO_CONNECT = ("create", "connect")
 
 
 @dataclass(frozen=True)
-class OwnPortType:
-    """A port type of the role's own, for numbers that only a catch-all type covers."""
-
-    name: str
-    replaces: str
-    attributes: tuple[str, ...]
-    portcons: tuple[tuple[str, Segment], ...]
-
-
-@dataclass(frozen=True)
 class PrivateFileType:
     """A file type that only the role may touch."""
 
@@ -147,7 +139,11 @@ class _Builder:
     file: RoleFile
     facts: Facts
     problems: list[Problem] = field(default_factory=list)
-    own: dict[str, dict[tuple[str, int, int], Segment]] = field(default_factory=dict)
+
+    @cached_property
+    def own(self) -> tuple[OwnPortType, ...]:
+        """The port types of the role's own."""
+        return own_port_types(self.role, self.role.declared_network, self.facts.ports, self.facts.catch_all)
 
     @property
     def role(self) -> Role:
@@ -231,26 +227,27 @@ class _Builder:
             where = ("network", key, name, number)
             found = set(self.types_of(name, port, where))
             allowed = set(self.facts.derivation.port_types[perm].get(tclass, ()))
-            for refused in sorted(found - allowed - set(self.own)):
+            for refused in sorted(found - allowed - self.own_names):
                 self.wrong(
                     *where,
                     message=f"{self.role.parent} itself may not {key} {name}/{port} on this base ({refused}: {perm})",
                 )
-            types |= {self.own_name(replaced) if replaced in self.own else replaced for replaced in found}
+            types |= found
         words = ", ".join(map(str, ports))
         return Block(
             self.heading("network", key, name, says=f"{key} {name} {words}"), (self.allow(types, tclass, (perm,)),)
         )
 
     def types_of(self, protocol: str, port: Union[Ports, str], where: tuple[Union[str, int], ...]) -> Iterator[str]:
-        """The port types behind a declared port; for a catch-all one, one of the role's own is noted."""
+        """The port types behind a declared port; in the place of a catch-all one, those of the role's own."""
         if isinstance(port, str):
             yield from self.named_type(port, where)
             return
         for segment in self.facts.ports.within(protocol, port.low, port.high):
             if segment.type in self.facts.catch_all:
-                self.own.setdefault(segment.type, {})[(protocol, segment.low, segment.high)] = segment
-            yield segment.type
+                yield from (own.name for own in self.own if own.covers(protocol, segment))
+            else:
+                yield segment.type
 
     def named_type(self, name: str, where: tuple[Union[str, int], ...]) -> Iterator[str]:
         resolved = self.facts.resolve(name)
@@ -270,32 +267,9 @@ class _Builder:
             known = f"; did you mean '{best[0]}'?" if best else ""
             self.wrong(*where, message=f"the base has no port type '{name}'{known}")
 
-    def own_name(self, replaced: str) -> str:
-        """The name of the role's own port type; where it needs several, each says what it takes the place of."""
-        return self.role.port_type(replaced if len(self.catch_all_needed) > 1 else "")
-
     @property
-    def catch_all_needed(self) -> set[str]:
-        network = self.role.declared_network
-        return {
-            segment.type
-            for protocol in PROTOCOLS
-            for port in ((*network.bound(protocol), *network.reached(protocol)) if network else ())
-            if isinstance(port, Ports)
-            for segment in self.facts.ports.within(protocol, port.low, port.high)
-            if segment.type in self.facts.catch_all
-        }
-
-    def own_port_types(self) -> tuple[OwnPortType, ...]:
-        return tuple(
-            OwnPortType(
-                self.own_name(replaced),
-                replaced,
-                self.facts.catch_all[replaced],
-                tuple((protocol, segment) for (protocol, _, _), segment in sorted(found.items())),
-            )
-            for replaced, found in sorted(self.own.items())
-        )
+    def own_names(self) -> set[str]:
+        return {own.name for own in self.own}
 
     # -- the rest of the network
 
@@ -380,8 +354,7 @@ class _Builder:
     # -- the whole
 
     def check_names(self) -> None:
-        ports = [own.name for own in self.own_port_types()]
-        for name in (self.role.type, *self.role.file_types.values(), *ports):
+        for name in (self.role.type, *self.role.file_types.values(), *sorted(self.own_names)):
             if name in self.facts.taken:
                 self.wrong("name", message=f"the base already has a type {name}; choose another name")
         if self.facts.resolve(self.role.parent) != self.facts.derivation.parent:
@@ -400,7 +373,7 @@ class _Builder:
             parent_file_type=derivation.file_type,
             attributes=(DOMAIN, *((NET_DOMAIN,) if network else ()), *derivation.joined),
             blocks=tuple(block for block in blocks if block.rules),
-            ports=self.own_port_types(),
+            ports=self.own,
             files=self.private_files(),
         )
 

@@ -12,7 +12,7 @@ from typing import Callable
 
 from labelgen.derivation import OWN_ATTRIBUTES
 from labelgen.network import CATCH_ALL_PORT_TYPES
-from labelgen.ports import own_port_type
+from labelgen.ports import own_port_type_names
 
 SHARED = "lxc_base"
 MODULE = re.compile(r"lxc_([a-z][a-z0-9_]*?)(_ports)?\Z")
@@ -95,7 +95,7 @@ def _is_one(line: bytes) -> bool:
 
 def _is_ports(name: str, text: bytes) -> bool:
     """Whether it holds nothing but the ports of the role's own port types."""
-    own = {own_port_type(name, replaced).encode() for replaced in ("", *CATCH_ALL_PORT_TYPES)}
+    own = {known.encode() for known in own_port_type_names(name, CATCH_ALL_PORT_TYPES)}
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return all(map(_PORTCON.fullmatch, lines)) and bool(lines) and set(_WORD.findall(text)) <= own
 

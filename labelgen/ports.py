@@ -100,10 +100,16 @@ def _runs(cons: Sequence[Portcon], initial_type: str, initial_context: str) -> I
             )
 
 
-def own_port_type(role: str, replaced: str = "") -> str:
-    """The name of the port type of a role's own, or of one of several, in the place of the type `replaced`."""
+def own_port_type(role: str, replaced: str = "", only: str = "") -> str:
+    """The name of the port type of a role's own; of one of several, in the place of the type `replaced`, and for `bind`
+    or `connect` only."""
     stem = replaced[: -len("_t")] if replaced.endswith("_t") else replaced
-    return f"lxc_{role}_{stem or 'port'}_t"
+    return "_".join(filter(None, ("lxc", role, only, stem or "port", "t")))
+
+
+def own_port_type_names(role: str, replaced: Iterable[str]) -> set[str]:
+    """Every name that a port type of a role's own may have, where the types `replaced` are those it may stand for."""
+    return {own_port_type(role, name, only) for name in ("", *replaced) for only in ("", "bind", "connect")}
 
 
 def as_text(ranges: Iterable[tuple[int, int]]) -> str:

@@ -17,7 +17,8 @@ from labelgen.base import Base
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
 from labelgen.errors import UNPRINTABLE, InputError, printable
 from labelgen.facts import Facts
-from labelgen.modules import OwnPortType, RoleModule
+from labelgen.modules import RoleModule
+from labelgen.ownports import OwnPortType
 from labelgen.policy import ACCESS_RULES, XPERM_RULES
 from labelgen.shipped import SHARED_MODULE
 

@@ -295,9 +295,10 @@ class Role(_Strict):
         """Its domain."""
         return f"lxc_{self.name}_t"
 
-    def port_type(self, replaced: str = "") -> str:
-        """The name of its own port type, and where it needs several, of the one in the place of the type `replaced`."""
-        return own_port_type(self.name, replaced)
+    def port_type(self, replaced: str = "", only: str = "") -> str:
+        """The name of its own port type, and where it needs several, of the one in the place of the type `replaced`,
+        for `only` bind or connect."""
+        return own_port_type(self.name, replaced, only)
 
     @property
     def declared_network(self) -> Optional[Network]:

@@ -31,7 +31,7 @@ Declared = dict[str, Any]  # a role file
 
 # -- what is random
 
-NAMES = ["a", "api", "api_admin", "mail", "mail_data", "x9", "x9_port", "z_0_z", "content", "unreserved"]
+NAMES = ["a", "api", "api_admin", "api_bind", "mail", "mail_data", "x9", "x9_port", "z_0_z", "content", "unreserved"]
 NUMBERS = [1, 21, 22, 25, 53, 79, 80, 81, 111, 443, 514, 600, 1023, 1024, 3868, 5432, 8080, 9000, 20123, 32768, 60999]
 TYPES = ["http_port_t", "ssh_port_t", "dns_port_t", "port_t", "unreserved_port_t", "nosuch_port_t", "shadow_t"]
 NETLINK = ["route", "generic", "audit", "netfilter", "kobject_uevent", "nosuch"]
@@ -159,8 +159,9 @@ def more_or_less(asked: Asked, role: Declared) -> Iterator[str]:
             let = asked.ports(domain, protocol, action)
             if declared - let:
                 yield f"{domain} may not {action} {protocol}/{min(declared - let)}"
-            # What else it may is of the same types: neighbours.
-            other = {n for n in let - declared if types[n] not in {types[number] for number in declared}}
+            # What else it may is of the same types: neighbours, of which a port type of a role's own has none.
+            shared = {types[number] for number in declared if not types[number].startswith("lxc_")}
+            other = {number for number in let - declared if types[number] not in shared}
             if other:
                 yield f"{domain} may {action} {protocol}/{min(other)}, {types[min(other)]}"
 

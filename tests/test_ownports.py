@@ -1,0 +1,110 @@
+"""Port types of a role's own: each number that no service is known by can be used as declared, and no other way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelgen.ownports import OwnPortType, own_port_types
+from labelgen.policy import Portcon
+from labelgen.ports import PortTable
+from labelgen.role import Role
+
+# What a base has: two catch-all types, and a service among the numbers of one of them.
+CATCH_ALL = {"hi_reserved_port_t": ("reserved_port_type",), "unreserved_port_t": ("unreserved_port_type",)}
+CONTEXT = "system_u:object_r:any_t:s0"
+TABLE = PortTable.of(
+    [
+        Portcon(protocol, low, high, name, CONTEXT)
+        for protocol in ("tcp", "udp", "sctp", "dccp")
+        for low, high, name in (
+            (20, 22, "http_port_t"),
+            (1, 30, "hi_reserved_port_t"),
+            (31, 65535, "unreserved_port_t"),
+        )
+    ],
+    "port_t",
+    CONTEXT,
+)
+SERVICE = {20, 21, 22}
+
+
+def role(bind: dict[str, list[str]], connect: dict[str, list[str]], name: str = "api") -> Role:
+    return Role.model_validate({"name": name, "summary": "S.", "network": {"bind": bind, "connect": connect}})
+
+
+def made(bind: dict[str, list[str]], connect: dict[str, list[str]]) -> tuple[OwnPortType, ...]:
+    item = role(bind, connect)
+    return own_port_types(item, item.declared_network, TABLE, CATCH_ALL)
+
+
+def numbers(ports: Iterable[str]) -> set[int]:
+    """The numbers of a list of a role file, read here once more."""
+    ends = [(port.split("-")[0], port.split("-")[-1]) for port in ports]
+    return {number for low, high in ends for number in range(int(low), int(high) + 1)}
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> list[str]:
+    """One to three ranges that do not overlap."""
+    edges = sorted(draw(st.sets(st.integers(1, 45), min_size=2, max_size=6)))
+    return [f"{low}-{high - 1}" for low, high in zip(edges[::2], edges[1::2])]
+
+
+PORTS = st.dictionaries(st.sampled_from(["tcp", "sctp", "dccp"]), lists(), max_size=2)
+
+
+@given(PORTS, PORTS)
+def test_each_number_can_be_used_as_declared_and_in_no_other_way(
+    bind: dict[str, list[str]], connect: dict[str, list[str]]
+) -> None:
+    """As the module grants it: a rule for each action and protocol, on the types of the numbers declared for that."""
+    if not bind and not connect:
+        return
+    types = made(bind, connect)
+    for protocol in ("tcp", "sctp", "dccp"):
+        labelled = {
+            number: own.name
+            for own in types
+            for name, segment in own.portcons
+            if name == protocol
+            for number in range(segment.low, segment.high + 1)
+        }
+        declared = {
+            action: numbers(ports.get(protocol, [])) - SERVICE for action, ports in (("b", bind), ("c", connect))
+        }
+        assert set(labelled) == declared["b"] | declared["c"]
+        for ports in declared.values():
+            granted = {labelled[number] for number in ports}
+            assert {number for number, name in labelled.items() if name in granted} == ports
+
+
+@pytest.mark.parametrize("bind,connect", [({"tcp": ["40"]}, {}), ({}, {"tcp": ["40"]}), ({"tcp": ["40"]},) * 2])
+def test_numbers_of_one_kind_have_one_type(bind: dict[str, list[str]], connect: dict[str, list[str]]) -> None:
+    assert [own.name for own in made(bind, connect)] == ["lxc_api_port_t"]
+
+
+def test_numbers_of_several_protocols_share_a_type_where_no_rule_tells_them_apart() -> None:
+    """A rule about tcp_socket is about no other protocol's numbers."""
+    assert [own.name for own in made({"tcp": ["40"]}, {"sctp": ["50"]})] == ["lxc_api_port_t"]
+
+
+def test_each_kind_of_number_has_a_type_that_says_what_it_is_for() -> None:
+    types = {own.name: own.actions for own in made({"tcp": ["40", "60"]}, {"tcp": ["50", "60"]})}
+    assert types == {
+        "lxc_api_bind_port_t": ("bind",),
+        "lxc_api_connect_port_t": ("connect",),
+        "lxc_api_port_t": ("bind", "connect"),
+    }
+
+
+def test_several_catch_alls_are_told_apart_as_before() -> None:
+    names = [own.name for own in made({"tcp": ["10", "40"]}, {"tcp": ["50"]})]
+    assert names == [
+        "lxc_api_hi_reserved_port_t",
+        "lxc_api_bind_unreserved_port_t",
+        "lxc_api_connect_unreserved_port_t",
+    ]
