@@ -24,7 +24,7 @@ from labelgen.policy import Policy
 from labelgen.ports import PortTable
 from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
-from labelgen.shipped import SHARED_MODULE
+from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 from labelgen.verdict import Verdict, verdict
 
 Progress = Callable[[str], None]
@@ -311,6 +311,22 @@ def link_built(
     progress(f"linking onto the base {base.name}")
     _link(base, linked, policy)
     return base, known, notice
+
+
+def link_again(build_folder: Path, spec: Optional[str], policy: Path, progress: Progress) -> Base:
+    """Link the modules of a built tree onto the base that it was built for.
+
+    Raises InputError where `spec`, or what is taken without, is another base.
+    """
+    tree = open_tree(build_folder)
+    name, parent = str(tree.manifest["base"].get("name")), str(tree.manifest.get("parent", DEFAULT_PARENT))
+    spec = spec or (bases.REFERENCE if name == bases.REFERENCE else None)
+    base, _, _ = open_with_parent(spec, parent, progress)
+    if base.digest != tree.base_digest:
+        raise InputError(f"the build was made for {name}, and {base.name} is another base", "name it with --base")
+    progress(f"linking onto the base {base.name}")
+    _link(base, tree.linked(), policy)
+    return base
 
 
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:

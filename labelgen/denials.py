@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
+from labelgen.errors import LabelgenError
 from labelgen.network import (
     CAPABILITY_CLASSES,
     ICMP,
@@ -18,13 +20,26 @@ from labelgen.network import (
 )
 from labelgen.reach import Need, Reach
 
+# A policy is read only for a denial that is not about the network.
+if TYPE_CHECKING:
+    from labelgen.reasons import Reasons
+
 # kernel, security/selinux/avc.c (avc_audit_pre_callback, avc_audit_post_callback) and lsm_audit.c; user-space object
 # managers write the same after USER_AVC's msg='. auditd writes a permission set with spaces, dmesg too.
 _AVC = re.compile(
     r"avc:\s+denied\s+\{(?P<perms>[^}]*)\}.*?\bscontext=(?P<scontext>\S+).*?\btcontext=(?P<tcontext>\S+)"
     r".*?\btclass=(?P<tclass>\w+)(?P<rest>.*)"
 )
-_FIELD = re.compile(r"\b(src|dest|comm|name|path|permissive)=(\"[^\"]*\"|\S+)")
+_FIELD = re.compile(r"\b(src|dest|comm|name|path|permissive|ioctlcmd)=(\"[^\"]*\"|\S+)")
+
+
+class Label(NamedTuple):
+    """A context in parts; the level is empty where the policy has none."""
+
+    user: str
+    role: str
+    type: str
+    level: str
 
 
 @dataclass(frozen=True)
@@ -32,20 +47,29 @@ class Denial:
     """One refused access, as the kernel logged it."""
 
     perms: tuple[str, ...]
-    source: str
-    source_level: str
-    target: str
-    target_level: str
+    scontext: Label
+    tcontext: Label
     tclass: str
     port: Optional[int] = None
     comm: str = ""
     name: str = ""
     permissive: bool = False
+    ioctl: Optional[int] = None
+
+    @property
+    def source(self) -> str:
+        """The type that was refused."""
+        return self.scontext.type
+
+    @property
+    def target(self) -> str:
+        """The type of what it was refused."""
+        return self.tcontext.type
 
 
-def _context(text: str) -> tuple[str, str]:
+def _label(text: str) -> Label:
     parts = text.strip("'\"").split(":", 3)
-    return (parts[2] if len(parts) > 2 else "?", parts[3] if len(parts) > 3 else "")
+    return Label(*parts, *("?" * (3 - len(parts))), *[""] * (len(parts) < 4))
 
 
 def parse(line: str) -> Optional[Denial]:
@@ -54,18 +78,26 @@ def parse(line: str) -> Optional[Denial]:
     if found is None:
         return None
     fields = {key: value.strip('"') for key, value in _FIELD.findall(line)}
-    (source, source_level), (target, target_level) = _context(found["scontext"]), _context(found["tcontext"])
     perms = tuple(found["perms"].split())
     # name_connect is about the destination, everything else about the socket's own port.
     port = fields.get("dest") if "name_connect" in perms else fields.get("src")
-    return Denial(perms, source, source_level, target, target_level, found["tclass"],
+    return Denial(perms, _label(found["scontext"]), _label(found["tcontext"]), found["tclass"],
                   int(port) if port and port.isdigit() else None, fields.get("comm", ""),
-                  fields.get("path", fields.get("name", "")), fields.get("permissive") == "1")  # fmt: skip
+                  fields.get("path", fields.get("name", "")), fields.get("permissive") == "1",
+                  _hexadecimal(fields.get("ioctlcmd", "")))  # fmt: skip
+
+
+def _hexadecimal(text: str) -> Optional[int]:
+    return int(text, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text) else None
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a denial means. kind: deliberate, mcs, parent, stale or other; allow: the YAML that would allow it."""
+    """What a denial means; allow: what to write or do to have it allowed.
+
+    kind: deliberate; mcs, of another container's categories; label, of a host's files; boolean; constraint; parent, of
+    what a role should have; stale, of what is granted; unknown; other, of no role.
+    """
 
     denial: Denial
     role: str
@@ -80,11 +112,11 @@ class Explanation:
         return {"count": count, "kind": self.kind, "role": self.role, "claim": self.claim, "message": self.message,
                 "allow": self.allow, "source": denial.source, "target": denial.target, "class": denial.tclass,
                 "permissions": list(denial.perms), "port": denial.port, "comm": denial.comm,
-                "permissive": denial.permissive}  # fmt: skip
+                "name": denial.name, "permissive": denial.permissive}  # fmt: skip
 
 
-def _categories(level: str) -> str:
-    return level.rsplit("-", maxsplit=1)[-1].partition(":")[2]
+# What the role or its administrator meant; every other kind is to be mended.
+MEANT = ("deliberate", "mcs", "other")
 
 
 def _port_line(denial: Denial, action: str) -> str:
@@ -120,11 +152,14 @@ _LINES: Mapping[str, Callable[[Denial], str]] = {
 }
 
 
-def _is_network(denial: Denial) -> bool:
+def _is_network(denial: Denial, reach: Reach) -> bool:
+    if denial.tclass in LABELLED_NETWORKING:
+        # A role with a network has of it what its parent has.
+        return set(reach.sockets()) <= UNIX_SOCKETS
     if denial.tclass in CAPABILITY_CLASSES:
         return any(perm.startswith("net_") for perm in denial.perms)
     sockets = denial.tclass == "socket" or denial.tclass.endswith("_socket")
-    return (sockets and denial.tclass not in UNIX_SOCKETS) or denial.tclass in LABELLED_NETWORKING
+    return sockets and denial.tclass not in UNIX_SOCKETS
 
 
 def _granted(reach: Reach, denial: Denial) -> bool:
@@ -134,43 +169,65 @@ def _granted(reach: Reach, denial: Denial) -> bool:
     )
 
 
-def explain(denial: Denial, roles: Mapping[str, Reach]) -> Explanation:
-    """What one denial means for the `roles` (domain -> reach) of a build."""
+# The policy to hold a denial against, or why there is none.
+Source = Callable[[], "Union[Reasons, LabelgenError]"]
+
+
+def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Explanation:
+    """What one denial means for the `roles` (domain -> reach) of a build. `policy` is asked only where the network is
+    not meant."""
     reach = roles.get(denial.source)
     what = f"{denial.target}:{denial.tclass} {' '.join(denial.perms)}"
     if reach is None:
         return Explanation(denial, "", "other", "", f"{denial.source} is not a role of this build")
     name = denial.source[len("lxc_") : -len("_t")]
-    if _is_network(denial):
-        return _explain_network(denial, name, reach, what)
-    own, other = _categories(denial.source_level), _categories(denial.target_level)
-    if other and own != other:
-        return Explanation(denial, name, "mcs", "separate",
-                           f"deliberate: {what} has other categories; it belongs to another container")  # fmt: skip
-    if denial.target in roles and denial.target != denial.source:
-        return Explanation(denial, name, "deliberate", "separate",
-                           f"deliberate: {what} is another role's; no rule lets one role act on another")  # fmt: skip
-    return Explanation(denial, name, "parent", "complete",
-                       f"{what} is not about the network: a role has there what its parent has. Try the same with the "
-                       "parent type; if that works, the base changed since the build (labelgen verify)")  # fmt: skip
-
-
-def _explain_network(denial: Denial, name: str, reach: Reach, what: str) -> Explanation:
-    if _granted(reach, denial):
+    is_network = _is_network(denial, reach)
+    if is_network and not _granted(reach, denial):
+        return _not_declared(denial, name, what)
+    found = policy()
+    if isinstance(found, LabelgenError):
+        return _unknown(denial, name, what, is_network, found.message.splitlines()[0])
+    if is_network and found.lacks(denial):
         return Explanation(denial, name, "stale", "able",
-                           f"{what} is granted in this build: the policy in force is another one (labelgen status), a "
-                           "boolean is off, or a constraint refuses it")  # fmt: skip
+                           f"{what} is granted in this build, and not by {found.name}: install the build")  # fmt: skip
+    reason = found.of(denial)
+    return Explanation(denial, name, reason.kind, reason.claim, reason.message, reason.allow)
+
+
+def _unknown(denial: Denial, name: str, what: str, is_network: bool, why: str) -> Explanation:
+    """What can be said without a policy."""
+    about = (
+        "is granted in this build; whether by another policy, a boolean or a constraint it was refused"
+        if is_network
+        else "is not about the network; whether the role may do that"
+    )
+    return Explanation(denial, name, "unknown", "", f"{what} {about}, is not known here: {why}",
+                       "name the policy with --policy, or the base with --base")  # fmt: skip
+
+
+def _not_declared(denial: Denial, name: str, what: str) -> Explanation:
     lines = [_LINES.get(perm, _create_line)(denial) for perm in denial.perms]
     allow = next((line for line in lines if line), "")
-    message = f"deliberate: {name} does not declare {what}"
-    return Explanation(denial, name, "deliberate", "network", message, f"network: {{{allow}}}" if allow else "")
+    message = f"{name} does not declare {what}" if allow else f"{what} is nothing that a role file can declare"
+    return Explanation(denial, name, "deliberate", "network", f"deliberate: {message}",
+                       f"network: {{{allow}}}" if allow else "")  # fmt: skip
 
 
-def explain_all(lines: Iterable[str], roles: Mapping[str, Reach]) -> Iterator[tuple[Explanation, int]]:
-    """Every denial in `lines` explained, alike ones together with their number, the most frequent first."""
+def _alike(found: Explanation) -> Explanation:
+    """Less what differs between denials of one cause: the file, and the categories of the containers."""
+    denial, levels = found.denial, {"level": ""}
+    return replace(found, denial=replace(denial, name="", scontext=denial.scontext._replace(**levels),
+                                         tcontext=denial.tcontext._replace(**levels)))  # fmt: skip
+
+
+def explain_all(lines: Iterable[str], roles: Mapping[str, Reach], policy: Source) -> Iterator[tuple[Explanation, int]]:
+    """Every denial in `lines` explained, alike ones together with their number, the most frequent first; of several
+    files the first is named."""
     counts: Counter[Explanation] = Counter()
-    for line in lines:
-        denial = parse(line)
-        if denial is not None:
-            counts[explain(replace(denial, name=""), roles)] += 1
-    yield from counts.most_common()
+    first: dict[Explanation, Explanation] = {}
+    explained = cache(lambda denial: explain(denial, roles, policy))
+    for denial in filter(None, map(parse, lines)):
+        found = explained(replace(denial, name=""))
+        counts[_alike(found)] += 1
+        first.setdefault(_alike(found), replace(found, denial=denial))
+    yield from ((first[found], number) for found, number in counts.most_common())

@@ -236,8 +236,10 @@ def explanations(found: Sequence[tuple[Explanation, int]]) -> None:
         times = f" ({count} times)" if count > 1 else ""
         port = f" port {denial.port}" if denial.port else ""
         program = f" by {denial.comm}" if denial.comm else ""
-        click.echo(f"{click.style(explanation.role or denial.source, bold=True)}: {explanation.message}{times}")
-        _line("refused", f"{' '.join(denial.perms)} on {denial.target}:{denial.tclass}{port}{program}"
+        click.echo(f"{click.style(explanation.role or denial.source, bold=True)}{times}")
+        _line("", explanation.message)
+        file = f", {'such as ' if count > 1 else ''}{denial.name}" if denial.name else ""
+        _line("refused", f"{' '.join(denial.perms)} on {denial.target}:{denial.tclass}{port}{program}{file}"
               + (", but let through: the domain is permissive" if denial.permissive else ""))  # fmt: skip
         if explanation.claim:
             _line("claim", explanation.claim)

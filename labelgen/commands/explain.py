@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Optional, TextIO, Union
 
 import click
 
-from labelgen import denials, printing, terminal
+from labelgen import denials, output, printing, terminal
 from labelgen.built import open_tree
 from labelgen.commands import options
+from labelgen.errors import LabelgenError
+
+if TYPE_CHECKING:
+    from labelgen.reasons import Reasons
 
 
 @click.command("explain")
 @click.argument("log", type=click.File("r", encoding="utf-8", errors="replace"), default="-")
 @options.build_folder
+@options.base
+@click.option(
+    "--policy",
+    "policy",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A binary policy with the roles in it, for denials that are not about the network. Default: the one that the "
+    "kernel has, else the build is linked again.",
+)
 @options.as_json
-def command(log: TextIO, build_folder: Path, as_json: bool) -> int:
+def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Optional[Path], as_json: bool) -> int:
     """Explain AVC denials: which role, deliberate or not, and what would allow them.
 
     LOG is audit.log, or what ausearch, journalctl or dmesg print; without it, standard input. Exit status 0 when every
@@ -25,10 +39,42 @@ def command(log: TextIO, build_folder: Path, as_json: bool) -> int:
     \b
     ausearch -m avc -ts today | labelgen explain
     """
-    roles = {reach.domain: reach for reach in open_tree(build_folder).reach().values()}
-    found = list(denials.explain_all(log, roles))
+    tree = open_tree(build_folder)
+    roles = {reach.domain: reach for reach in tree.reach().values()}
+
+    @cache
+    def source() -> Union[Reasons, LabelgenError]:
+        try:
+            return _reasons(build_folder, base, policy, set(roles))
+        except LabelgenError as error:
+            if policy is not None or base is not None:
+                raise
+            return error
+
+    found = list(denials.explain_all(log, roles, source))
     if as_json:
         terminal.echo_json([explanation.to_json(count) for explanation, count in found])
     else:
         printing.explanations(found)
-    return 1 if any(explanation.kind in ("parent", "stale") for explanation, _ in found) else 0
+    return 0 if all(explanation.kind in denials.MEANT for explanation, _ in found) else 1
+
+
+def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], roles: set[str]) -> Reasons:
+    """The policy that tells why: the one that was named, the kernel's, or the build linked again."""
+    # Reading a policy takes most of a second, and most denials of roles are about the network.
+    from labelgen import build  # noqa: PLC0415
+    from labelgen.host import state  # noqa: PLC0415
+    from labelgen.policy import Policy  # noqa: PLC0415
+    from labelgen.reasons import Reasons  # noqa: PLC0415
+
+    if path is not None:
+        return Reasons(Policy(path), str(path))
+    with output.temporary() as scratch:
+        file = scratch / "policy"
+        if base is None and state.is_enabled():
+            file.write_bytes(state.loaded_policy())
+            loaded = Policy(file)
+            if roles & loaded.types.keys():
+                return Reasons(loaded, "the loaded policy")
+        linked = build.link_again(build_folder, base, file, terminal.progress)
+        return Reasons(Policy(file), f"this build on the base {linked.name}")

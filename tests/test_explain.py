@@ -1,0 +1,159 @@
+"""labelgen explain: what a denial means, and what would allow it. Why a policy refuses something is held against
+libsepol's own answer (audit2why)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bases import BuiltRoles
+from commandline import NONET, Place, shared_cache
+from judge import Audit2why
+
+from labelgen import denials
+from labelgen.built import open_tree
+from labelgen.errors import LabelgenError
+from labelgen.policy import Policy
+from labelgen.reasons import Reasons
+
+API = """name: api
+summary: A role of the tests.
+network: {bind: {tcp: [80]}}
+files:
+  - {path: "/srv/lxc/api(/.*)?", access: read}
+  - {path: "/srv/lxc/spool(/.*)?", access: write}
+"""
+ME = "system_u:system_r:lxc_api_t:s0:c1,c2"
+
+
+def line(perms: str, target: str, tclass: str, rest: str = "", source: str = ME) -> str:
+    """A line as auditd writes it."""
+    return (
+        f'type=AVC msg=audit(1700000000.123:456): avc:  denied  {{ {perms} }} for  pid=1 comm="x" {rest} '
+        f"scontext={source} tcontext={target} tclass={tclass} permissive=0\n"
+    )
+
+
+def of(type_name: str, categories: str = "", role: str = "object_r") -> str:
+    return f"system_u:{role}:{type_name}:s0{categories}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A workplace with a role that has files and a port, and one without a network, built."""
+    place = Place(tmp_path_factory.mktemp("explain"), shared_cache(tmp_path_factory))
+    place.role(API, "api.yaml")
+    place.role(NONET.replace("web", "none"), "none.yaml")
+    place.build().held()
+    return place
+
+
+def explained(place: Place, *lines: str, options: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]]]:
+    """The exit status and what is said of a log."""
+    log = place.folder / "log"
+    log.write_text("".join(lines))
+    outcome = place.call("explain", "--json", *options, log)
+    assert outcome.stderr == ""
+    return outcome.status, json.loads(outcome.stdout)
+
+
+CASES = {
+    "own files": (line("write", of("lxc_api_content_t"), "file"), "deliberate", "access: write", 0),
+    "own files run": (line("execute", of("lxc_api_data_t"), "file"), "deliberate", "", 0),
+    "files of another role": (line("read", of("lxc_none_data_t"), "file"), "stale", "", 1),
+    "no label": (line("read open", of("user_home_t"), "file", 'path="/data/x"'), "label", ":Z", 1),
+    "of another container": (line("read", of("container_file_t", ":c3,c4"), "file"), "mcs", ":Z", 0),
+    "kill another": (line("sigkill", of("lxc_api_t", ":c3,c4", "system_r"), "process"), "mcs", "", 0),
+    "kill a plain one": (line("sigkill", of("container_t", ":c3,c4", "system_r"), "process"), "deliberate", "", 0),
+    "granted": (line("read open", of("container_file_t", ":c1,c2"), "file"), "stale", "", 1),
+    "a sysctl": (line("write", of("sysctl_net_t"), "file"), "deliberate", "", 0),
+    "port": (line("name_connect", of("smtp_port_t"), "tcp_socket", "dest=25"), "deliberate", "connect: {tcp: [25]}", 0),
+    "port granted": (line("name_bind", of("http_port_t"), "tcp_socket", "src=80"), "stale", "", 1),
+    "administers the network": (line("net_admin", ME, "capability", "capability=12"), "deliberate", "", 0),
+    "not a role": (line("read", of("etc_t"), "file", source=of("sshd_t", role="system_r")), "other", "", 0),
+}
+
+
+@pytest.mark.parametrize("text,kind,allow,status", CASES.values(), ids=CASES.keys())
+def test_each_cause_is_told_with_its_cure(place: Place, text: str, kind: str, allow: str, status: int) -> None:
+    ended, (found,) = explained(place, text)
+    assert found["kind"] == kind, found
+    assert allow in found["allow"] if allow else not found["allow"], found
+    assert ended == status
+
+
+def test_alike_denials_of_many_containers_and_files_are_one(place: Place) -> None:
+    lines = [
+        line("write", of("lxc_api_content_t"), "file", f'name="f{n}"', ME.replace("c1,c2", f"c{n},c{n + 1}"))
+        for n in range(50)
+    ]
+    _, both = explained(place, *lines, line("name_bind", of("smtp_port_t"), "tcp_socket", "src=25"))
+    assert [(item["count"], item["name"]) for item in both] == [(50, "f0"), (1, "")]
+
+
+def test_a_denial_of_the_network_needs_no_policy(place: Place) -> None:
+    """Reading one would take most of the half second that an answer may take."""
+
+    def refuse() -> LabelgenError:
+        raise AssertionError("a policy was asked for")
+
+    (reach,) = (found for found in open_tree(place.output).reach().values() if found.domain == "lxc_api_t")
+    list(denials.explain_all([CASES["port"][0]], {"lxc_api_t": reach}, refuse))
+
+
+def test_without_the_base_of_the_build_nothing_is_guessed(place: Place) -> None:
+    manifest = place.folder / "build" / "manifest.json"
+    before = manifest.read_text()
+    data = json.loads(before)
+    data["base"].update(name="web1.tar.gz", sha256="0" * 64)
+    manifest.write_text(json.dumps(data))
+    try:
+        ended, (found,) = explained(place, CASES["no label"][0])
+    finally:
+        manifest.write_text(before)
+    assert (ended, found["kind"]) == (1, "unknown")
+    assert "the build was made for web1.tar.gz" in found["message"]
+    assert "--base" in found["allow"]
+
+
+# -- why a policy refuses it, as libsepol says it
+
+KINDS = {
+    "ALLOW": {"stale"},
+    "TERULE": {"deliberate", "label", "parent"},
+    "DONTAUDIT": {"deliberate", "label", "parent"},
+    "CONSTRAINT": {"mcs", "constraint"},
+    "BOOLEAN": {"boolean"},
+    "BOUNDS": {"parent"},
+}
+TARGETS = [
+    *(of(name) for name in ("lxc_web_content_t", "lxc_ftp_data_t", "etc_t", "shadow_t", "user_home_t", "usr_t")),
+    *(of(name) for name in ("container_file_t", "container_ro_file_t", "sysctl_net_t", "nfs_t", "tmpfs_t", "proc_t")),
+    *(of("container_file_t", categories) for categories in (":c1,c2", ":c3,c4")),
+    *(of(name, categories, "system_r") for name in ("lxc_web_t", "lxc_ftp_t", "container_t", "container_runtime_t")
+      for categories in ("", ":c1,c2", ":c3,c4")),
+]  # fmt: skip
+# Off by a boolean, and where that is on a constraint refuses it: no boolean alone would help, says libsepol.
+TWICE = (of("container_runtime_t", ":c3,c4", "system_r"), "connectto")
+CLASSES = ("file", "dir", "process", "fd", "unix_stream_socket", "fifo_file", "key", "chr_file")
+
+
+def test_why_it_is_refused_is_what_libsepol_says(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    path = reference_roles.link(tmp_path)
+    policy, judge = Policy(path), Audit2why(path)
+    reasons, seen, wrong = Reasons(policy, "this policy"), Counter[str](), []
+    source = of("lxc_web_t", ":c1,c2", "system_r")
+    for target in TARGETS:
+        for tclass in CLASSES:
+            for perm in sorted(policy.classes[tclass]):
+                denial = denials.parse(line(perm, target, tclass, source=source))
+                assert denial is not None
+                why, kind = judge.reason(source, target, tclass, perm), reasons.of(denial).kind
+                seen[why] += 1
+                if kind not in (KINDS[why] if (target, perm) != TWICE else {"mcs"}):
+                    wrong.append((target, tclass, perm, why, kind))
+    assert wrong == []
+    assert {"ALLOW", "BOOLEAN", "CONSTRAINT", "TERULE"} <= seen.keys()
