@@ -39,6 +39,7 @@ RESERVED_NAMES = {"base": "lxc_base is the shared module"}
 
 NUMBER = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
 RANGE = re.compile(r"([0-9]+) *- *([0-9]+)\Z", re.ASCII)
+OCTAL = re.compile(r"\b0+([0-9])")
 MOST_PORTS = 65535
 LONGEST_NUMBER = 9
 
@@ -80,9 +81,12 @@ def _shown(value: object) -> str:
 
 def _port(value: Any) -> Port:
     text = str(value) if isinstance(value, (str, int)) else ""
+    span = RANGE.match(text)
+    if (span or NUMBER.match(text)) and OCTAL.search(text):
+        plain = OCTAL.sub(r"\1", text)
+        raise _wrong(f"{_short(text)} begins with 0, as octal numbers do for some programs; write {_short(plain)}")
     if NUMBER.match(text):
         return Ports(_number(text), _number(text))
-    span = RANGE.match(text)
     if span:
         low, high = _number(span[1]), _number(span[2])
         if low > high:
@@ -107,6 +111,7 @@ def overlapping(ports: Sequence[Port]) -> Iterator[tuple[int, Port, Port]]:
                 break
 
 
+_DIGITS = "[1-9][0-9]{0,8}"
 PortField = Annotated[
     Any,
     BeforeValidator(_port),
@@ -114,7 +119,7 @@ PortField = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 65535},
-                {"type": "string", "pattern": r"^([0-9]{1,9}|[0-9]{1,9} *- *[0-9]{1,9}|[A-Za-z][A-Za-z0-9_.]*_t)$"},
+                {"type": "string", "pattern": rf"^({_DIGITS}|{_DIGITS} *- *{_DIGITS}|[A-Za-z][A-Za-z0-9_.]*_t)$"},
             ],
             "description": 'a number, a range such as "8000-8010", or a port type such as http_port_t',
         }
@@ -411,7 +416,7 @@ def read(path: Path) -> RoleFile:
         file = RoleFile(Role.model_validate(document.data), document)
     except ValidationError as error:
         raise RoleFileError([_problem(document, item) for item in _errors(error, document.data)]) from error
-    problems = [*_unquoted(file), *_overlaps(file), *_same_paths([file])]
+    problems = [*_unquoted(file), *_quoted(file), *_overlaps(file), *_same_paths([file])]
     if problems:
         raise RoleFileError(problems)
     return file
@@ -429,6 +434,15 @@ def _unquoted(file: RoleFile) -> Iterator[Problem]:
             for part in where:
                 value = value[part]
             yield file.problem(*where, message=f'without quotes this is {kind} and no text; write "{value}"')
+
+
+def _quoted(file: RoleFile) -> Iterator[Problem]:
+    """True and false in quotes, which are text to every other program, and no text is false."""
+    network = file.role.declared_network
+    for key in ("icmp", "raw"):
+        if network and ("network", key) in file.document.quoted:
+            truth = str(getattr(network, key)).lower()
+            yield file.problem("network", key, message=f"in quotes this is text; write {truth}, without quotes")
 
 
 def _overlaps(file: RoleFile) -> Iterator[Problem]:

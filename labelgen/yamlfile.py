@@ -22,13 +22,15 @@ MOST_BYTES = 256 * 1024
 MOST_NODES = 20_000
 MOST_DEPTH = 20
 
-# The core schema of YAML 1.2 (10.3.2), less null: what a word without quotes is.
+# The core schema of YAML 1.2 (10.3.2), less null: what a word without quotes is; and what YAML 1.1 takes besides
+# (yaml.org/type/bool.html as read by programs, int.html, timestamp.html), for many programs read that.
 NOT_TEXT = {
-    "true or false": re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"),
+    "true or false": re.compile(r"(true|false|yes|no|on|off)\Z", re.IGNORECASE),
     "a number": re.compile(
         r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?|[-+]?0b[01_]+)\Z"
     ),
+    "a date": re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?\Z"),
 }
 
 PathInFile = tuple[Union[str, int], ...]
@@ -38,7 +40,8 @@ PathInFile = tuple[Union[str, int], ...]
 class Document:
     """A parsed file: plain data, and where each part of it stands (line and column, from 1).
 
-    not_text: the scalars that YAML 1.2 takes for something else than text, and for what.
+    not_text: the scalars that YAML takes for something else than text, and for what; quoted: those in quotes, and
+    blocks (| and >), which are text for every reader.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Document:
     places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
     key_places: dict[PathInFile, tuple[int, int]] = field(default_factory=dict)
     not_text: dict[PathInFile, str] = field(default_factory=dict)
+    quoted: set[PathInFile] = field(default_factory=set)
 
     def problem(self, where: PathInFile, message: str, at_key: bool = False) -> Problem:
         """A problem at the nearest part of `where` that the file has; at its key where `at_key`."""
@@ -96,6 +100,8 @@ class _Reader:
 
     def scalar(self, event: Any, where: PathInFile) -> Optional[str]:
         is_plain, text = event.implicit[0], str(event.value)
+        if not is_plain:
+            self.document.quoted.add(where)
         if is_plain and text in ("", "~", "null", "Null", "NULL"):
             return None
         kinds = (kind for kind, pattern in NOT_TEXT.items() if is_plain and pattern.match(text))

@@ -128,6 +128,21 @@ def test_a_port_that_is_out_of_range_is_refused(place: Place, port: str) -> None
     place.build().refused("roles/web.yaml:5:11: ", "ports go from 1 to 65535")
 
 
+@pytest.mark.parametrize(
+    ("port", "meant"),
+    [
+        ("010", "write 10"),
+        ("'010'", "write 10"),
+        ("0080", "write 80"),
+        ("'080-0090'", "write 80-90"),
+        ("00", "write 0"),
+    ],
+)
+def test_a_number_that_may_be_read_as_octal_is_refused(place: Place, port: str, meant: str) -> None:
+    place.role(binds(port))
+    place.build().refused("roles/web.yaml:5:11: ", "octal", meant)
+
+
 def test_a_range_that_ends_before_it_starts_is_turned_round(place: Place) -> None:
     place.role(binds('"80-70"'))
     place.build().refused("roles/web.yaml:5:11: ", "80-70", "write 70-80")
@@ -212,9 +227,9 @@ def test_the_name_of_the_shared_module_is_refused(place: Place) -> None:
     place.build().refused("roles/web.yaml:1:7: ", "'base'", "lxc_base")
 
 
-def test_words_that_yaml_takes_for_truth_are_names(place: Place) -> None:
-    place.role(named("on"), "on.yaml")
-    place.role(named("no"), "no.yaml")
+def test_words_that_yaml_takes_for_truth_are_names_in_quotes(place: Place) -> None:
+    place.role(named("'on'"), "on.yaml")
+    place.role(named('"no"'), "no.yaml")
     place.build().held()
     assert (place.output / "lxc_no" / "lxc_no.pp").is_file()
 
@@ -791,6 +806,12 @@ def test_the_schema_takes_every_word_that_the_reader_takes(
     ("content", "where", "words"),
     [
         (named("true"), "1:7", 'true or false and no text; write "true"'),
+        (named("no"), "1:7", 'true or false and no text; write "no"'),
+        (named("On"), "1:7", "is no name for a role"),
+        (summarised("Off"), "2:10", 'write "Off"'),
+        (summarised("12:30"), "2:10", 'a number and no text; write "12:30"'),
+        (summarised("1_000"), "2:10", 'a number and no text; write "1_000"'),
+        (summarised("2001-12-14"), "2:10", 'a date and no text; write "2001-12-14"'),
         (summarised("404"), "2:10", 'a number and no text; write "404"'),
         (summarised(".inf"), "2:10", 'write ".inf"'),
         (f"{NONET}parent: false\n", "4:9", 'write "false"'),
@@ -819,6 +840,14 @@ def test_truths_are_written_as_people_write_them(
     network = read_text(tmp_path_factory, with_network(f"  bind: {{tcp: [80]}}\n  icmp: {word}")).role.declared_network
     assert network is not None
     assert network.icmp is truth
+
+
+@pytest.mark.parametrize("word,meant", [('"no"', "false"), ("'false'", "false"), ('"true"', "true"), ("'yes'", "true")])
+@pytest.mark.parametrize("key", ["icmp", "raw"])
+def test_a_truth_in_quotes_is_refused(place: Place, key: str, word: str, meant: str) -> None:
+    """Every other program takes it for text, and most of those text that is not empty for true."""
+    place.role(with_network(f"  bind: {{tcp: [80]}}\n  {key}: {word}"))
+    place.build().refused(f"roles/web.yaml:5:{len(key) + 5}: ", f"write {meant}, without quotes")
 
 
 # -- the file that init writes
