@@ -19,6 +19,13 @@ START = re.compile(r"/((?:[A-Za-z0-9_-]|\\\.)+)/(?:[A-Za-z0-9_-]|\\\.)+(?=\Z|\(/
 ESCAPED = ".+*?()[]^|\\-"
 POSSESSIVE = re.compile(r"(?<!\\)[*+?]\+")
 
+# How an expression ends that means what is in a folder too.
+BELOW = ("(/.*)?", ".*", ".+", "]*", "]+")
+# Names that a folder hardly has; others, such as example.org, it may.
+ENDING_OF_A_FILE = re.compile(
+    r"\.(cfg|conf|crt|csv|db|env|html?|ini|jar|js|json|key|log|pem|php|py|sock|sqlite3?|toml|txt|xml|ya?ml|zone)\Z"
+)
+
 # A slip here would give the label of a container's files to the system itself at the next restorecon.
 OF_THE_SYSTEM = (
     *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "root", "run", "sbin", "sys", "usr"),
@@ -82,6 +89,10 @@ def problems(path: str) -> Iterator[str]:
             "regular expression ( ) [ ] * + ? | ^ with \\. for a dot"
         )
         return
+    if "//" in path:
+        yield "holds '//', which no file's path does; write one /"
+    elif path.endswith("/") and path != "/":
+        yield f"ends in /, which no file's path does; for a folder and all in it write {path.rstrip('/')}(/.*)?"
     if ".." in path.replace("\\", "").split("/"):
         yield "holds '..'; write the path it means"
     yield from _signs_wrong(path)
@@ -99,3 +110,8 @@ def _reach_wrong(path: str) -> Iterator[str]:
         yield f"lies in /{first}, which is the system's; a container's files need a place of their own, as /srv/lxc/web"
     elif not START.match(path):
         yield "is too wide; it must start with two plain folders of its own, as in /srv/lxc/web(/.*)?"
+
+
+def may_be_one_folder(path: str) -> bool:
+    """Whether an expression may name a folder and means nothing in it."""
+    return not path.endswith(BELOW) and not ENDING_OF_A_FILE.search(path)

@@ -77,6 +77,11 @@ def verdict(result: Verdict, notice: str) -> None:
         {role.role: [_neighbour(**vars(item)) for item in role.neighbours] for role in result.roles},
         fg="yellow",
     )
+    _concerning(
+        "Files with a label that may not reach as far as is meant:",
+        {role.role: [files.note for files in role.files if files.note] for role in result.roles},
+        fg="yellow",
+    )
     _limits({role.role: role.limits for role in result.roles})
 
 
@@ -88,6 +93,12 @@ def _role(role: RoleVerdict) -> None:
     for finding in role.findings:
         _finding(finding)
     reach(role.reach.summary())
+    for files in role.files:
+        _own_files(**vars(files))
+
+
+def _own_files(access: str, path: str, type: str, note: str) -> None:
+    _line("files", f"{access} {path} ({type})")
 
 
 def _holding(names: Sequence[str]) -> None:
@@ -187,6 +198,10 @@ def show_role(shown: dict[str, Any]) -> None:
     reach(shown["reach"])
     for item in shown["neighbours"]:
         _line("neighbours", _neighbour(**item), fg="yellow")
+    for item in shown.get("files", ()):
+        _own_files(**item)
+        if item["note"]:
+            _line("note", item["note"], fg="yellow")
     _limits({shown["role"]: shown["limits"]})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Union
 
+from labelgen import filepath
 from labelgen.access import Key
 from labelgen.claims import (
     CLAIMS,
@@ -21,7 +22,7 @@ from labelgen.constraints import leaves
 from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, LABELLED_NETWORKING, PROTOCOLS
 from labelgen.ports import Segment, as_text
 from labelgen.reach import Reach
-from labelgen.role import Network, Ports
+from labelgen.role import Network, Ports, Role
 
 MOST_SHOWN = 8
 
@@ -37,6 +38,29 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class OwnFiles:
+    """Files that a role may read or write and no other role may touch, their type, and what to know about the path."""
+
+    access: str
+    path: str
+    type: str
+    note: str = ""
+
+    @classmethod
+    def of(cls, role: Role) -> tuple[OwnFiles, ...]:
+        """Those that a role file declares."""
+        return tuple(
+            cls(entry.access, entry.path, role.file_types[entry.access], _about(entry.path)) for entry in role.files
+        )
+
+
+def _about(path: str) -> str:
+    if not filepath.may_be_one_folder(path):
+        return ""
+    return f'{path} has the label and nothing in it; if it is a folder, write "{path}(/.*)?"'
+
+
+@dataclass(frozen=True)
 class RoleVerdict:
     """The verdict on one role."""
 
@@ -48,6 +72,7 @@ class RoleVerdict:
     limits: tuple[str, ...]
     reach: Reach
     ways_out: tuple[WayOut, ...] = ()
+    files: tuple[OwnFiles, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -71,6 +96,7 @@ class RoleVerdict:
             "neighbours": [asdict(neighbour) for neighbour in self.neighbours],
             "limits": list(self.limits),
             "ways_out": [asdict(way) for way in self.ways_out],
+            "files": [asdict(files) for files in self.files],
             "reach": self.reach.summary(),
         }
 
@@ -112,6 +138,7 @@ def _role_verdict(subject: Subject) -> RoleVerdict:
         tuple(limits(subject)),
         subject.reach,
         tuple(ways_out(subject)),
+        OwnFiles.of(subject.role),
     )
 
 

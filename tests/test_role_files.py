@@ -377,6 +377,8 @@ NO_PATHS = {
     "a way up": ("/srv/../etc/x", "'..'"),
     "the kernel's files": ("/proc/sys/x", "/proc/sys/x"),
     "an alternative that reaches out": ("'/srv/lxc/a|/etc'", "|"),
+    "with a / at its end": ("/srv/lxc/x/", "write /srv/lxc/x(/.*)?"),
+    "with two //": ("/srv//lxc/x", "'//'"),
     "too long": (f"/srv/lxc/{'a' * 2000}", "1024"),
 }
 
@@ -388,6 +390,30 @@ def test_a_path_that_is_none_is_refused(place: Place, case: str) -> None:
     outcome = place.build()
     outcome.refused("roles/web.yaml:5:12: ", words)
     assert "items after validation" not in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/srv/lxc/x", True),
+        ("/srv/lxc/example.org", True),
+        ("'/srv/lxc/(a|b)'", True),
+        ("'/srv/lxc/x(/.*)?'", False),
+        ("'/srv/lxc/x/.*'", False),
+        ("'/srv/lxc/x\\.conf'", False),
+    ],
+)
+def test_what_may_be_a_folder_without_its_content_is_told_with_the_cure(place: Place, path: str, told: bool) -> None:
+    """A file context without (/.*)? gives its label to the folder alone, and the role could not read what is in it."""
+    place.role(with_file(path))
+    outcome = place.build()
+    outcome.held()
+    plain = path.strip("'")
+    assert (f'write "{plain}(/.*)?"' in " ".join(outcome.stdout.split())) is told
+    assert f"read {plain} (lxc_web_content_t)" in outcome.stdout
+    shown = place.call("show", "web").stdout
+    assert ("(/.*)?" in shown.replace(f"read {plain}", "")) is told
+    assert f"read {plain} (lxc_web_content_t)" in shown
 
 
 @pytest.mark.parametrize("second", ["access: read", "access: write"])
