@@ -168,11 +168,17 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
 
 
 def compare(old: Path, new: Path) -> list[Change]:
-    """The differences between two files or folders of one kind. Raises InputError when they are of two kinds."""
+    """The differences between two files or folders of one kind. Raises InputError when they are of two kinds, or
+    policies without a role."""
     (old_kind, before), (new_kind, after) = read(old), read(new)
     if old_kind != new_kind:
         raise InputError(
             f"{old} is a {old_kind} and {new} is a {new_kind}", "compare two of a kind; build the role file first"
+        )
+    if not before and not after:
+        raise InputError(
+            f"neither {old} nor {new} has a role of labelgen's, so there is nothing to compare",
+            f"name policies in which roles are installed (types in the attribute {DOMAIN})",
         )
     return between(before, after)
 

@@ -351,7 +351,9 @@ def installed(done: Installed) -> None:
     for starter in done.starters:
         _line("engine", f"{starter.program} runs as {', '.join(starter.domains) or 'its caller'}"
               + (", which may start them" if starter.starts_containers else ""))  # fmt: skip
-    if not done.loaded:
+    if done.selinux:
+        _line("SELinux", done.selinux, fg="red")
+    elif not done.loaded:
         _line("note", "SELinux is not running from this policy store: the policy is loaded at boot", fg="yellow")
     _places(done.places, done.loaded, done.relabelled)
 
@@ -378,6 +380,8 @@ def host_status(found: Report) -> None:
     if found.unfinished:
         _line("cut off", "an installation did not end; `labelgen install` or `labelgen remove` puts the old state back",
               fg="red")  # fmt: skip
+    if found.selinux:
+        _line("SELinux", found.selinux, fg="red")
     if not found.roles:
         click.echo("no role is installed here")
     for item in found.roles:

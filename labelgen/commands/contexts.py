@@ -30,10 +30,16 @@ def command(name: str, base: Optional[str], roles: Optional[Path], root: Path, s
     made = contexts.defaults(item, known, opened, root, store_name)
     if as_json:
         terminal.echo_json(
-            {"text": made.text, "place": str(made.place), "read_first": [str(path) for path in made.instead]}
+            {
+                "text": made.text,
+                "place": str(made.place),
+                "read_first": [str(path) for path in made.instead],
+                "notes": list(made.notes),
+            }
         )
         return 0
     click.echo(made.text, nl=False)
     first = made.instead[0] if made.instead else made.place
-    click.echo(f"note: on this host it belongs to {first}", err=True)
+    for note in (f"on this host it belongs to {first}", *made.notes):
+        click.echo(f"note: {note}", err=True)
     return 0

@@ -10,12 +10,15 @@ loadLabels), which looks for /usr/share/containers/selinux/contexts first; libvi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelgen import base as bases
 from labelgen.base import Base
+from labelgen.errors import InputError, MachineError
 from labelgen.facts import Facts
+from labelgen.host import store
 from labelgen.packing.tree import folder_of
 from labelgen.role import Role
 
@@ -52,11 +55,13 @@ def places_of_roles(root: Path = Path("/"), name: str = "") -> list[Place]:
 
 @dataclass(frozen=True)
 class Defaults:
-    """A file of default contexts: its text, where it belongs, and where another file is read in its place."""
+    """A file of default contexts: its text, where it belongs, where another file is read in its place, and what of it
+    the policy does not have."""
 
     text: str
     place: Path
     instead: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
 
 def defaults(role: Role, known: Facts, base: Base, root: Path = Path("/"), name: str = "") -> Defaults:
@@ -73,7 +78,27 @@ def defaults(role: Role, known: Facts, base: Base, root: Path = Path("/"), name:
     process = f"system_u:system_r:{role.type}{level}"
     lines = {**dict.fromkeys(PROCESS_KEYS, process), **{k: v for k, v in lines.items() if k not in PROCESS_KEYS}}
     text = "".join(f'{key} = "{value}"\n' for key, value in lines.items())
-    return Defaults(f"# Containers without a type of their own run as {role.type}.\n{text}", place, tuple(own))
+    notes = (*_not_installed(role, root, name), *_lacking(lines, known, base))
+    return Defaults(f"# Containers without a type of their own run as {role.type}.\n{text}", place, tuple(own), notes)
+
+
+def _not_installed(role: Role, root: Path, name: str) -> Iterator[str]:
+    try:
+        if role.name in store.locate(root, name).roles():
+            return
+    except MachineError:  # it cannot be read, so nobody knows
+        return
+    except InputError:
+        pass
+    yield f"{role.type} is not in the policy of this host yet: `labelgen install {role.name}` first"
+
+
+def _lacking(lines: Mapping[str, str], known: Facts, base: Base) -> Iterator[str]:
+    """Lines of the host's own file that name a type which the base lacks."""
+    for key, context in lines.items():
+        type_name = context.split(":")[2] if context.count(":") > 1 else context
+        if key not in PROCESS_KEYS and type_name not in known.taken:
+            yield f"{key} names {type_name}, which the base {base.name} does not have; it stands so in the host's file"
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

@@ -39,7 +39,8 @@ class Installed:
 
     verdict: on the host's own policy before it; confirmed: on the policy after it, None where nothing was installed
     because a claim fails; loaded: whether the kernel has it; starters: the engines of this host and whether they may
-    start the roles; relabelled: files whose label was set anew; places: those that belong to the roles.
+    start the roles; relabelled: files whose label was set anew; places: those that belong to the roles;
+    selinux: why this host's SELinux holds no role to anything, empty where it does.
     """
 
     roles: tuple[str, ...]
@@ -50,6 +51,7 @@ class Installed:
     starters: tuple[Starter, ...] = ()
     relabelled: int = 0
     places: tuple[Place, ...] = ()
+    selinux: str = ""
 
     @property
     def holds(self) -> bool:
@@ -61,6 +63,7 @@ class Installed:
         return {
             "installed": self.holds,
             "loaded": self.loaded,
+            "selinux": self.selinux,
             "roles": list(self.roles),
             "state": self.state,
             "engines": [starter.to_json() for starter in self.starters],
@@ -106,7 +109,8 @@ def install(request: Request, progress: Progress) -> Installed:
         records.drop_before(store)
     places = tuple(place for place in places_of_roles(store.root, store.type) if _is_of(place, names))
     relabelled = _relabel(places) if loaded else 0
-    return Installed(names, standing.states, standing.verdict, confirmed, loaded, starters, relabelled, places)
+    off = state.told(store.is_of_host)
+    return Installed(names, standing.states, standing.verdict, confirmed, loaded, starters, relabelled, places, off)
 
 
 def _on(request: Request, names: Sequence[str]) -> build.Inputs:

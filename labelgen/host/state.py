@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from labelgen import base as bases
 from labelgen.derivation import DOMAIN
@@ -96,15 +97,29 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     path.unlink()
 
 
-def check_role(domain: str, progress: Progress) -> Reach:
-    """What a role can do by the loaded policy. Raises NotReady where SELinux would not hold it to that."""
+def not_enforcing() -> Optional[NotReady]:
+    """Why this host's SELinux refuses nothing, and the cure; None where it is enforcing."""
     if not is_enabled():
-        raise NotReady(
+        return NotReady(
             "SELinux is not enabled on this host, so no role holds a container",
             "set SELINUX=enforcing in /etc/selinux/config (on Debian: selinux-activate) and boot again",
         )
     if not is_enforcing():
-        raise NotReady("SELinux is permissive on this host: it only logs what a role may not do", "run `setenforce 1`")
+        return NotReady("SELinux is permissive on this host: it only logs what a role may not do", "run `setenforce 1`")
+    return None
+
+
+def told(of_this_host: bool) -> str:
+    """Why this host's SELinux refuses nothing, and the cure, in a line; empty where it does, and of another host."""
+    why = not_enforcing() if of_this_host else None
+    return f"{why.message}; {why.hint}" if why else ""
+
+
+def check_role(domain: str, progress: Progress) -> Reach:
+    """What a role can do by the loaded policy. Raises NotReady where SELinux would not hold it to that."""
+    refuses_nothing = not_enforcing()
+    if refuses_nothing:
+        raise refuses_nothing
     roles = loaded(progress)
     if domain not in roles.roles:
         name = domain[len("lxc_") : -len("_t")]

@@ -66,19 +66,26 @@ class Standing:
 
 @dataclass(frozen=True)
 class Report:
-    """The roles on a host, and whether an installation was cut off."""
+    """The roles on a host, whether an installation was cut off, and why SELinux holds no role to anything: that it is
+    off or permissive, with the cure; empty where it is enforcing, and for what is not the running host."""
 
     roles: tuple[Standing, ...]
     unfinished: bool
+    selinux: str = ""
 
     @property
     def good(self) -> bool:
         """Whether nothing is amiss."""
-        return not self.unfinished and all(item.good for item in self.roles)
+        return not self.unfinished and all(item.good and not self.selinux for item in self.roles)
 
     def to_json(self) -> dict[str, Any]:
         """It, for programs."""
-        return {"good": self.good, "unfinished": self.unfinished, "roles": [item.to_json() for item in self.roles]}
+        return {
+            "good": self.good,
+            "unfinished": self.unfinished,
+            "selinux": self.selinux,
+            "roles": [item.to_json() for item in self.roles],
+        }
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def report(store: Store, roles: Path, progress: state.Progress) -> Report:
     """
     host = _Host(store, roles, progress)
     found = tuple(host.standing(name) for name in store.roles())
-    return Report(found, records.unfinished(store) is not None)
+    return Report(found, records.unfinished(store) is not None, state.told(store.is_of_host))
 
 
 class _Host:

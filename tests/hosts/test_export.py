@@ -217,6 +217,18 @@ def test_the_contexts_of_a_host_are_kept_but_for_the_process(place: Place) -> No
     assert str(root / "etc/selinux/targeted/contexts/lxc_contexts") in done.stderr
 
 
+def test_what_the_policy_lacks_of_the_contexts_is_told(place: Place) -> None:
+    """An engine that is given a context which the policy does not have starts no container at all."""
+    root = _root(
+        place, 'content = "system_u:object_r:virt_var_lib_t:s0"\nfile = "system_u:object_r:container_file_t:s0"\n'
+    )
+    done = place.call("contexts", "nonet", "--base", "reference", "--root", root)
+    notes = done.stderr.splitlines()[1:]
+    assert len(notes) == 2
+    assert "lxc_nonet_t is not in the policy of this host" in notes[0] and "labelgen install nonet" in notes[0]
+    assert "content names virt_var_lib_t" in notes[1]
+
+
 def test_the_file_that_engines_read_first_is_the_one_to_change(place: Place) -> None:
     at = "usr/share/containers/selinux/contexts"
     root = _root(place, 'process = "system_u:system_r:container_t:s0"\nfile = "a:object_r:b_t:s0"\n', at)

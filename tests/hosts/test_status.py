@@ -25,6 +25,24 @@ def test_a_host_without_roles_says_so(host: SimulatedHost) -> None:
     assert (done.status, done.stdout) == (0, "no role is installed here\n")
 
 
+def test_that_selinux_is_off_or_permissive_is_told_at_installation_and_later(running_host: SimulatedHost) -> None:
+    """The modules are right and nothing holds to them: who asks must not hear that all is well."""
+    (running_host.selinuxfs / "enforce").unlink()
+    done = running_host.call("install", "web")
+    done.held()
+    assert "SELinux is not enabled on this host" in " ".join(done.stdout.split())
+    off = running_host.call("status")
+    assert off.status == 1
+    assert "SELinux is not enabled on this host" in off.stdout and "SELINUX=enforcing" in " ".join(off.stdout.split())
+    running_host.boot()
+    assert "enabled" not in running_host.call("status").stdout
+    assert json.loads(running_host.call("status", "--json").stdout)["selinux"] == ""
+    (running_host.selinuxfs / "enforce").write_text("0")
+    permissive = running_host.call("status")
+    assert permissive.status == 1
+    assert "SELinux is permissive" in permissive.stdout and "setenforce 1" in permissive.stdout
+
+
 def test_a_role_that_was_just_installed_is_verified_on_the_base_of_today(host: SimulatedHost) -> None:
     host.call("install").held()
     found = said(host)

@@ -1,0 +1,59 @@
+"""labelgen diff: what differs between two states of roles, and that two things which hold no roles are not the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bases import BuiltRoles
+from commandline import Place, binds, shared_cache, with_network
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path, shared_cache(tmp_path_factory))
+
+
+def test_role_files_differ_by_what_they_declare(place: Place) -> None:
+    old = place.role(binds("80, '8000-8010'"), "old.yaml")
+    new = place.role(with_network("  bind:\n    tcp: [80, '8005-8010']\n  connect: {udp: any}"), "new.yaml")
+    done = place.call("diff", old, new)
+    assert (done.status, done.stdout) == (1, "web: - bind tcp/8000-8004; + connect udp\n")
+    assert place.call("diff", new, new).stdout == "nothing differs\n"
+
+
+def test_builds_differ_by_what_their_roles_can_do(place: Place) -> None:
+    for name, ports in (("old", "443"), ("new", "443, 22")):
+        place.role(binds(ports))
+        place.build("--output", name).held()
+    done = place.call("diff", "old", "new", "--json")
+    assert done.status == 1
+    assert {"role": "web", "sign": "+", "what": "bind tcp/22"} in json.loads(done.stdout)
+    assert place.call("diff", "old", "old").status == 0
+
+
+def test_policies_differ_by_what_their_roles_can_do(
+    place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    more = place.folder / "more.cil"
+    more.write_text("(allow lxc_web_t ssh_port_t (tcp_socket (name_bind)))\n")
+    old = reference_roles.link(tmp_path_factory.mktemp("old"))
+    new = reference_roles.link(tmp_path_factory.mktemp("new"), [more])
+    done = place.call("diff", old, new)
+    assert (done.status, done.stdout) == (1, "web: + bind tcp/22\n")
+    bare = reference_roles.prepared.base.policy
+    gone = place.call("diff", old, bare)
+    assert gone.status == 1
+    assert "web: - the role" in gone.stdout
+
+
+def test_two_policies_without_roles_are_not_called_the_same(place: Place, reference_roles: BuiltRoles) -> None:
+    bare = reference_roles.prepared.base.policy
+    place.call("diff", bare, bare).refused("has a role of labelgen's", "lxc_domain")
+
+
+def test_what_is_of_two_kinds_or_not_there_is_refused(place: Place, reference_roles: BuiltRoles) -> None:
+    file = place.role(binds("80"))
+    place.call("diff", file, reference_roles.prepared.base.policy).refused("role file", "policy")
+    place.call("diff", file, "nothing").refused("there is no nothing")
