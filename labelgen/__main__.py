@@ -1,24 +1,26 @@
 """What the command `labelgen` starts: signals and standard streams made ready, then the command line.
 
-Nothing heavy is imported before that, so that Ctrl-C ends the command quietly from its first moment on.
+Nothing but `signal` is imported before that, so that Ctrl-C ends the command quietly from its first moment on; what is
+left is what Python does before it comes here.
 """
 
 from __future__ import annotations
 
+import signal
+
+# Until main() can tell of it, Ctrl-C ends the process as it ends one that knows nothing of signals, and before anything
+# else is imported. A shell's background job, in which it is ignored, goes on ignoring it.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import io
 import os
-import signal
 import sys
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 INTERRUPTED = 128 + signal.SIGINT
 FAULT = 3
-
-# Until main() can tell of it, Ctrl-C ends the process as it ends one that knows nothing of signals. A shell's
-# background job, in which it is ignored, goes on ignoring it.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class _Stream(io.FileIO):

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -411,6 +412,21 @@ def test_ctrl_c_and_polite_signals_at_any_moment_leave_a_whole_build_and_nothing
         assert leftovers(busy) == [], told
         assert temporary_files(tmp_path / "temporary") == [], told
     assert status in seen, f"no moment was inside the build: {seen}"
+
+
+def test_nothing_is_imported_before_ctrl_c_ends_the_command_quietly() -> None:
+    """Python itself would tell of it with a traceback, in the middle of whatever is imported then."""
+    watch = (
+        "import signal, sys\n"
+        "class Watch:\n"
+        "    def find_spec(name, *_):\n"
+        "        if signal.getsignal(signal.SIGINT) is signal.default_int_handler: print(name)\n"
+        "for name in ('typing', 'contextlib', 'labelgen'): sys.modules.pop(name, None)\n"
+        "sys.meta_path.insert(0, Watch)\n"
+        "import labelgen.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["labelgen", "labelgen.__main__"]
 
 
 def test_kill_at_any_moment_leaves_a_whole_build_and_what_the_next_one_clears_away(busy: Place, tmp_path: Path) -> None:
