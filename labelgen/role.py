@@ -353,10 +353,18 @@ _FIELDS: dict[str, tuple[type[BaseModel], str]] = {
 }
 
 
-def _unknown_key(where: Sequence[Union[str, int]]) -> str:
+def _kind_of_key(where: Sequence[Union[str, int]]) -> tuple[type[BaseModel], str]:
     parents = [part for part in where[:-1] if isinstance(part, str)]
-    model, kind = _FIELDS[parents[-1]] if parents else (Role, "key")
-    key, known = str(where[-1]), list(model.model_fields)
+    return _FIELDS[parents[-1]] if parents and parents[-1] in _FIELDS else (Role, "key")
+
+
+def _known_keys(where: Sequence[Union[str, int]]) -> list[str]:
+    return list(_kind_of_key(where)[0].model_fields)
+
+
+def _unknown_key(where: Sequence[Union[str, int]]) -> str:
+    kind, known = _kind_of_key(where)[1], _known_keys(where)
+    key = str(where[-1])
     shown = _shown(key)
     return f"unknown {kind} {shown}{suggestion(key, known) or '; known are ' + ', '.join(known)}"
 
@@ -407,6 +415,19 @@ def _errors(error: ValidationError, data: dict[str, Any]) -> list[Any]:
     return found
 
 
+def _problems(document: yamlfile.Document, errors: Sequence[Any]) -> Iterator[Problem]:
+    """What is wrong; a key that is missing because it is mistyped is told once, where it stands."""
+    meant = {
+        (*error["loc"][:-1], key)
+        for error in errors
+        if error["type"] == "extra_forbidden"
+        for key in difflib.get_close_matches(str(error["loc"][-1]), _known_keys(error["loc"]), n=1)
+    }
+    yield from (
+        _problem(document, error) for error in errors if error["type"] != "missing" or error["loc"] not in meant
+    )
+
+
 def read(path: Path) -> RoleFile:
     """Read one role file. Raises RoleFileError with every problem in it."""
     document = yamlfile.read(path)
@@ -415,7 +436,7 @@ def read(path: Path) -> RoleFile:
     try:
         file = RoleFile(Role.model_validate(document.data), document)
     except ValidationError as error:
-        raise RoleFileError([_problem(document, item) for item in _errors(error, document.data)]) from error
+        raise RoleFileError(list(_problems(document, _errors(error, document.data)))) from error
     problems = [*_unquoted(file), *_quoted(file), *_overlaps(file), *_same_paths([file])]
     if problems:
         raise RoleFileError(problems)

@@ -32,6 +32,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
+def test_a_build_is_asked_from_a_folder_without_its_role_files(
+    built: Place, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The roles that come with labelgen are not those of the build, though one has the same name."""
+    elsewhere = Place(tmp_path, shared_cache(tmp_path_factory))
+    elsewhere.roles.rmdir()
+    elsewhere.call("can", "web", "bind", "tcp/80", "--build", built.output).held()
+
+
 @pytest.fixture
 def damaged(built: Place, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A copy of the built workplace, to be damaged."""
@@ -109,10 +118,13 @@ def test_what_is_printed_into_a_pipe_has_no_colours(built: Place) -> None:
 # -- roles by default
 
 
-def test_without_a_folder_of_roles_those_that_come_with_labelgen_are_built(place: Place) -> None:
+def test_without_a_folder_of_roles_those_that_come_with_labelgen_are_built_and_that_is_told(place: Place) -> None:
+    """In the wrong folder a build would be of other roles than are meant, and succeed."""
     (place.roles / "web.yaml").unlink()
     place.roles.rmdir()
-    place.build().held()
+    outcome = place.build()
+    assert outcome.status == 0
+    assert outcome.stderr == "roles: those that come with labelgen, as there is no roles/ here\n"
     names = sorted(path.name for path in place.output.iterdir() if path.is_dir())
     assert names == ["lxc_base", "lxc_dns", "lxc_ftp", "lxc_nonet", "lxc_web"]
 

@@ -122,6 +122,13 @@ NO_NUMBERS += [
 ]
 
 
+def test_a_mistyped_key_is_told_once_where_it_stands(place: Place) -> None:
+    place.role("name: web\nsumary: A role.\nnetwrk: none\n")
+    outcome = place.build()
+    outcome.refused("roles/web.yaml:2:1: ", "'summary'?", "roles/web.yaml:3:1: ", "'network'?", lines=2)
+    assert "is missing" not in outcome.stderr
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "99999999999999999999", "'0-80'", "'65535-65536'"])
 def test_a_port_that_is_out_of_range_is_refused(place: Place, port: str) -> None:
     place.role(binds(port))

@@ -39,7 +39,7 @@ def command(
     Each ROLE is the name of a role; without any, all roles of the folder are built. The result is put in the output
     folder only if every claim holds.
     """
-    inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
+    inputs = build.Inputs(options.chosen_roles(roles), names, base, templates or packaged("templates"))
     try:
         built = build.build(inputs, output, terminal.progress)
     except build.ClaimsFail as failure:

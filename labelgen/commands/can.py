@@ -65,7 +65,7 @@ def command(role: str, action: str, what: str, build_folder: Path, roles: Option
     labelgen can nonet create netlink_route
     """
     tree = open_tree(build_folder)
-    tree.check_role(role, roles or options.default_roles())
+    tree.check_role(role, roles or (options.ROLES if options.ROLES.is_dir() else None))
     result = _ask(tree, tree.reach()[role], action, what)
     if as_json:
         terminal.echo_json(result.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 import click
 
@@ -18,6 +18,13 @@ OUTPUT = Path("build")
 def default_roles() -> Path:
     """The folder `roles` here, or the roles that come with labelgen."""
     return ROLES if ROLES.is_dir() else packaged("roles")
+
+
+def chosen_roles(roles: Optional[Path]) -> Path:
+    """The folder of role files that is meant; that it is not one of the user's is told."""
+    if roles is None and not ROLES.is_dir():
+        click.echo(f"roles: those that come with labelgen, as there is no {ROLES}/ here", err=True)
+    return roles or default_roles()
 
 
 def roles(command: Command) -> Command:
