@@ -74,7 +74,7 @@ class BuiltTree:
             return
         source = roles / self.manifest["roles"][name]["file"]
         if source.is_file() and output.digest(source) != self.manifest["roles"][name]["sha256"]:
-            raise InputError(f"{source}: the role file was changed after the build", f"run `labelgen build {name}`")
+            raise InputError(f"{source}: the role file was changed after the build", "run `labelgen build`")
 
     def file(self, name: str) -> Path:
         """The path of one of its files, which is as the build left it. Raises InputError where it is not."""

@@ -23,7 +23,7 @@ POSSESSIVE = re.compile(r"(?<!\\)[*+?]\+")
 BELOW = ("(/.*)?", ".*", ".+", "]*", "]+")
 # Names that a folder hardly has; others, such as example.org, it may.
 ENDING_OF_A_FILE = re.compile(
-    r"\.(cfg|conf|crt|csv|db|env|html?|ini|jar|js|json|key|log|pem|php|py|sock|sqlite3?|toml|txt|xml|ya?ml|zone)\Z"
+    r"\.(cfg|cf|cnf|conf|crt|csv|db|env|html?|ini|jar|js|json|key|log|pem|php|py|sock|sqlite3?|toml|txt|xml|ya?ml|zone)\Z"
 )
 
 # A slip here would give the label of a container's files to the system itself at the next restorecon.

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from labelgen.origins import Origins
 
 
+# A catch-all type has hundreds of ranges.
+MOST_RANGES = 12
+
+
 @dataclass(frozen=True)
 class Need:
     """One permission that an action takes, on any one of the `targets`, and why."""
@@ -220,7 +224,10 @@ class Reach:
     def _about(self, protocol: str, port: int) -> str:
         """The type of a port, and every port that has it: they are granted together."""
         port_type = self.port_type(protocol, port)
-        ranges = as_text((segment.low, segment.high) for segment in self.ports.of_type(protocol, port_type))
+        segments = self.ports.of_type(protocol, port_type)
+        ranges = as_text((segment.low, segment.high) for segment in segments[:MOST_RANGES])
+        if len(segments) > MOST_RANGES:
+            ranges += f" and {len(segments) - MOST_RANGES} more ranges"
         return f"{protocol}/{port} has the type {port_type}, which {protocol} {ranges} have"
 
     def can_create(self, tclass: str) -> Answer:

@@ -189,7 +189,7 @@ def test_an_answer_without_a_build_is_refused_with_what_to_do(place: Place) -> N
 
 def test_an_answer_from_before_the_role_file_changed_is_refused(damaged: Place) -> None:
     damaged.role(binds("80, 22"))
-    damaged.call("can", "web", "bind", "tcp/22").refused("roles/web.yaml: ", "changed", "labelgen build web")
+    damaged.call("can", "web", "bind", "tcp/22").refused("roles/web.yaml: ", "changed", "run `labelgen build`")
     assert damaged.call("can", "none", "bind", "tcp/22").status == 1
 
 

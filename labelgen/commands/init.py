@@ -32,5 +32,5 @@ def command(name: str, roles: Path) -> int:
             file.write(text)
     except FileExistsError:
         raise InputError(f"{path}: this file is there already", "choose another name") from None
-    click.echo(f"{path}: edit it, then run `labelgen build {name}`")
+    click.echo(f"{path}: edit it, then run `labelgen build`")
     return 0

@@ -245,10 +245,13 @@ def take_apart(arguments: Sequence[str], known: Table) -> Given:
     return Given(tuple(options), rest[0], tuple(rest[1:]))
 
 
+OPTIONS = "after ROLE stand options of the engine, which its `run --help` lists; those of labelgen stand before ROLE"
+
+
 def _long(word: str, rest: list[str], known: Table) -> list[Option]:
     name, equals, value = word[2:].partition("=")
     if name not in known.takes_value:
-        raise InputError(f"the engine's run has no option --{name}", "its own options are listed by `run --help`")
+        raise InputError(f"the engine's run has no option --{name}", OPTIONS)
     if not equals:
         value = _next(f"--{name}", rest) if known.takes_value[name] else "true"
     return [Option(ALIASES.get(name, name), value)]
@@ -261,7 +264,7 @@ def _shorts(word: str, rest: list[str], known: Table) -> list[Option]:
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in known.longs:
-            raise InputError(f"the engine's run has no option -{letter}", "its own options are listed by `run --help`")
+            raise InputError(f"the engine's run has no option -{letter}", OPTIONS)
         name = known.longs[letter]
         if letters.startswith("="):
             return [*found, Option(name, letters[1:])]
