@@ -1,4 +1,4 @@
-"""The probe, compiled on demand."""
+"""What is written in C, compiled on demand."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from pathlib import Path
 from labelgen import programs
 from labelgen.witness import cache
 
-SOURCE = Path(__file__).with_name("probe.c")
+SOURCES = Path(__file__).parent
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-static")
 
 
 def probe() -> Path:
-    """The probe, from the cache or compiled into it: one for each source, compiler and choice of flags.
+    """The probe, which is the guest's /init. Raises ProgramMissing, ProgramFailed as `_compiled` does."""
+    return _compiled("probe")
+
+
+def launcher() -> Path:
+    """The program that starts User Mode Linux. Raises ProgramMissing, ProgramFailed as `_compiled` does."""
+    return _compiled("launch")
+
+
+def _compiled(name: str) -> Path:
+    """A program, from the cache or compiled into it: one for each source, compiler and choice of flags.
 
     Raises ProgramMissing without gcc, ProgramFailed when it cannot compile (a static C library is needed).
     """
+    source = SOURCES / f"{name}.c"
     compiler = programs.run("gcc", "--version").stdout
-    key = hashlib.sha256(b"\0".join((SOURCE.read_bytes(), compiler, *map(str.encode, FLAGS)))).hexdigest()[:32]
-    made = cache.folder("probe", key, lambda into: programs.run("gcc", *FLAGS, "-o", into / "probe", SOURCE))
-    return made / "probe"
+    key = hashlib.sha256(b"\0".join((source.read_bytes(), compiler, *map(str.encode, FLAGS)))).hexdigest()[:32]
+    made = cache.folder(name, key, lambda into: programs.run("gcc", *FLAGS, "-o", into / name, source))
+    return made / name

@@ -47,8 +47,8 @@ def _folders(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield Entry(path, stat.S_IFDIR | 0o755)
 
 
-def archive(entries: Iterable[Entry]) -> bytes:
-    """The archive of `entries` and of the folders they stand in, parents first."""
+def records(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The archive of `entries` and of the folders they stand in, parents first, in pieces."""
     files = list(entries)
     everything = [*_folders(files), *files, Entry(TRAILER, 0)]
-    return b"".join(_record(number, entry) for number, entry in enumerate(everything, start=1))
+    return (_record(number, entry) for number, entry in enumerate(everything, start=1))

@@ -48,13 +48,24 @@ def _audit(wanted: bool) -> tuple[str, ...]:
     return ("audit=1", "audit_backlog_limit=65536", "loglevel=6") if wanted else ("audit=0",)
 
 
+# What a kernel needs besides what is unpacked in it, and an x86 kernel of a distribution more than that, in MB.
+OF_A_KERNEL, OF_QEMU = 72, 64
+
+
+def _megabytes(image: Path) -> int:
+    """The memory of a guest: an initramfs is there twice while it is unpacked, and the policy once more as it was
+    read."""
+    return OF_A_KERNEL + 3 * (image.stat().st_size >> 20)
+
+
 def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
     # One processor: unpinned, its processes wander and every system call of the guest takes 2 to 5 times longer.
     return "taskset", [
         "-c",
         str(processor),
+        str(compiling.launcher()),
         str(kernel.image),
-        "mem=256M",
+        f"mem={_megabytes(image)}M",
         f"initrd={image}",
         "con=null",
         "con0=null,fd:2",
@@ -75,7 +86,7 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
         "-cpu",
         "host" if kernel.accelerator == "kvm" else "max",
         "-m",
-        "320M",
+        f"{_megabytes(image) + OF_QEMU}M",
         "-smp",
         "1",
         "-nodefaults",
@@ -102,16 +113,11 @@ SIDE_BY_SIDE = {"uml": 3, "qemu": 1}
 ARGUMENTS = {"uml": _uml_arguments, "qemu": _qemu_arguments}
 
 
-def _archive(kernel: Kernel, policy: Path, script: Script, modules: dict[str, bytes]) -> bytes:
-    return initramfs.archive(
-        (
-            initramfs.console(),
-            initramfs.file("init", compiling.probe().read_bytes(), 0o755),
-            initramfs.file("policy", policy.read_bytes()),
-            initramfs.file("script", script.text()),
-            *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
-        )
-    )
+def _write_initramfs(image: Path, *others: initramfs.Entry) -> None:
+    """The probe as /init, a console, and what else there is."""
+    entries = (initramfs.console(), initramfs.file("init", compiling.probe().read_bytes(), 0o755), *others)
+    with image.open("wb") as file:
+        file.writelines(initramfs.records(entries))
 
 
 def boot(
@@ -143,7 +149,12 @@ def boot(
 
     with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
         image = Path(scratch) / "initramfs"
-        image.write_bytes(_archive(kernel, policy, script, modules))
+        _write_initramfs(
+            image,
+            initramfs.file("policy", policy.read_bytes()),
+            initramfs.file("script", script.text()),
+            *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
+        )
         program, arguments = ARGUMENTS[kernel.kind](kernel, image, processor, audit)
         done = programs.watch(
             program, *arguments, on_line=on_line, timeout=timeout, environment={"TMPDIR": scratch, "HOME": scratch}
@@ -169,8 +180,7 @@ def accelerated(kernel: Kernel) -> Kernel:
         return kernel
     with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
         image = Path(scratch) / "initramfs"
-        entries = (initramfs.console(), initramfs.file("init", compiling.probe().read_bytes(), 0o755))
-        image.write_bytes(initramfs.archive(entries))
+        _write_initramfs(image)
         program, arguments = _qemu_arguments(faster, image, 0, audit=False)
         try:
             said = programs.watch(program, *arguments, on_line=lambda _: True, timeout=TRIAL_SECONDS).stdout

@@ -6,9 +6,11 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
+from threading import Semaphore
 from typing import Any, Optional
 
 from labelgen.errors import InputError
@@ -330,21 +332,24 @@ class _Session:
         self.denials = denials
         self.progress = progress
         self.done: dict[_Boot, float] = {}
+        self.modules: dict[Kernel, dict[str, bytes]] = {}
+        self.room = {kind: Semaphore(most) for kind, most in machine.SIDE_BY_SIDE.items()}
         self.processors: Queue[int] = Queue()
 
     def run(self, boots: Sequence[_Boot]) -> list[Testimony]:
         """What each of the boots says, in their order. Raises the first error."""
         self.done = dict.fromkeys(boots, 0.0)
+        self.modules = {kernel: kernels.modules(kernel) for kernel in {boot.kernel for boot in boots}}
         for processor in machine.processors():
             self.processors.put(processor)
         with ThreadPoolExecutor(max_workers=self.processors.qsize()) as workers:
             return list(workers.map(self._boot, boots))
 
     def _boot(self, boot: _Boot) -> Testimony:
-        modules = kernels.modules(boot.kernel)
+        modules = self.modules[boot.kernel]
         plan = make(self.question, boot.profile, modules, boot.share, boot.of)
-        processor, start = self.processors.get(), time.monotonic()
-        try:
+        with self.room[boot.kernel.kind], self._processor() as processor:
+            start = time.monotonic()
             booted = machine.boot(
                 boot.kernel,
                 self.policy,
@@ -354,9 +359,16 @@ class _Session:
                 audit=self.denials,
                 progress=lambda share: self._step(boot, share),
             )
+        return _testimony(boot.kernel, self.readings, plan, booted, time.monotonic() - start)
+
+    @contextmanager
+    def _processor(self) -> Iterator[int]:
+        """A processor that no other boot is on."""
+        processor = self.processors.get()
+        try:
+            yield processor
         finally:
             self.processors.put(processor)
-        return _testimony(boot.kernel, self.readings, plan, booted, time.monotonic() - start)
 
     def _step(self, boot: _Boot, share: float) -> None:
         self.done[boot] = share

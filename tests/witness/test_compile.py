@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,3 +51,26 @@ def test_two_at_once_get_the_same_probe() -> None:
 def test_it_compiles_once() -> None:
     made = compiling.probe().stat().st_mtime_ns
     assert compiling.probe().stat().st_mtime_ns == made
+
+
+ASKS = """
+import ctypes, errno, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for kind in map(int, sys.argv[1:]):
+    libc.ptrace(0x4204, 0, kind, None)  # PTRACE_GETREGSET, of nobody
+    print(errno.errorcode[ctypes.get_errno()])
+"""
+NT_PRSTATUS, NT_X86_XSTATE = "1", "514"  # elf.h
+
+
+def test_user_mode_linux_is_told_that_there_are_no_more_registers() -> None:
+    """By themselves both questions about the registers of nobody are answered with ESRCH (ptrace(2))."""
+    command = [sys.executable, "-c", ASKS, NT_PRSTATUS, NT_X86_XSTATE]
+    for prefix, answers in (([], ["ESRCH", "ESRCH"]), ([str(compiling.launcher())], ["ESRCH", "EIO"])):
+        done = subprocess.run([*prefix, *command], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == answers
+
+
+def test_a_kernel_that_cannot_be_started_is_told() -> None:
+    done = subprocess.run([compiling.launcher(), "/nowhere/linux"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "/nowhere/linux: No such file" in done.stderr

@@ -7,6 +7,10 @@ import stat
 from labelgen.witness import initramfs
 
 
+def _archive(entries: list[initramfs.Entry]) -> bytes:
+    return b"".join(initramfs.records(entries))
+
+
 def _read(archive: bytes) -> dict[str, tuple[int, bytes, tuple[int, int]]]:
     found: dict[str, tuple[int, bytes, tuple[int, int]]] = {}
     place = 0
@@ -25,16 +29,16 @@ def _read(archive: bytes) -> dict[str, tuple[int, bytes, tuple[int, int]]]:
 
 def test_files_are_kept_whole_with_their_modes() -> None:
     entries = [initramfs.file("init", b"x" * 5, 0o755), initramfs.file("/mod/a.ko", b"")]
-    read = _read(initramfs.archive(entries))
+    read = _read(_archive(entries))
     assert read["init"] == (stat.S_IFREG | 0o755, b"xxxxx", (0, 0))
     assert read["mod/a.ko"][1] == b""
 
 
 def test_folders_come_before_what_they_hold() -> None:
-    names = list(_read(initramfs.archive([initramfs.file("a/b/c", b"")])))
+    names = list(_read(_archive([initramfs.file("a/b/c", b"")])))
     assert names == ["a", "a/b", "a/b/c"]
 
 
 def test_the_console_is_a_device_node() -> None:
-    mode, _, device = _read(initramfs.archive([initramfs.console()]))["dev/console"]
+    mode, _, device = _read(_archive([initramfs.console()]))["dev/console"]
     assert stat.S_ISCHR(mode) and device == (5, 1)
