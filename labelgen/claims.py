@@ -15,7 +15,7 @@ from typing import Callable, Optional, Union
 from labelgen import conditions, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
-from labelgen.constraints import Constraints, Context, leaves, single_level
+from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
 from labelgen.filecontexts import FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
@@ -290,8 +290,13 @@ class Verification:
         """The types that have the same attributes as a type, held against another; `parent` is the parent's domain."""
         key = (self.policy.attributes_of[type_name], counterpart, parent)
         if key not in self._kin:
-            self._kin[key] = Kin(self.access, *key, self.role_domains, self.private)
+            beside = 0 if counterpart == parent else self._beside(parent, counterpart)
+            self._kin[key] = Kin(self.access, *key, self.role_domains, self.private, beside)
         return self._kin[key]
+
+    def _beside(self, parent: str, file_type: str) -> int:
+        """The containers of other kinds, which reach the parent's files."""
+        return confined_beside(self.policy, self.constraints, parent, file_type) & ~self.role_domains
 
     @cached_property
     def port_type_owners(self) -> dict[str, str]:

@@ -177,3 +177,28 @@ class Constraints:
             return value in names
         bit = self.policy.bits[value]
         return any(self.policy.bits[name] & bit for name in names)
+
+
+def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_type: str) -> int:
+    """The bitset of the domains that are containers of another kind, sandboxes or virtual machines: they reach files
+    of the parent's type (or are roles), categories confine them to their own, and they start no container.
+
+    Whom categories confine is asked of the constraints, by a file with other categories; where they confine the kernel
+    too, they say nothing of kinds, and the answer is nobody.
+    """
+
+    def confined(domain: str) -> bool:
+        source = single_level("system_u", "system_r", domain, "c1", "c2")
+        target = single_level("system_u", "object_r", file_type, "c3", "c4")
+        return bool(constraints.refusing(source, target, "file", "read"))
+
+    if confined(policy.initial_sids["kernel"]):
+        return 0
+    reaching = starting = 0
+    for rule in policy.rules_to(file_type):
+        reaching |= policy.bits[rule.source] if rule.kind == "allow" else 0
+    for rule in policy.rules_to(parent):
+        if rule.kind == "allow" and rule.tclass == "process" and "transition" in rule.perms:
+            starting |= policy.bits[rule.source]
+    candidates = policy.names(reaching & ~starting & ~policy.bits[parent])
+    return sum(policy.bits[name] for name in candidates if confined(name))

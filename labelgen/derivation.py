@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
+from labelgen.constraints import Constraints, confined_beside
 from labelgen.errors import ParentError
 from labelgen.network import LABELLED_NETWORKING, LEADING
 from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
@@ -159,6 +160,7 @@ class Deriver:
         self.parent, self.file_type = resolve_parent(policy, parent)
         self.parent_bit = policy.bits[self.parent]
         self.joined = self._attributes_to_join()
+        self.beside = confined_beside(policy, Constraints(policy), self.parent, self.file_type)
         self.file_joined = self._file_attributes_to_join()
         self.counts: Counter[str] = Counter()
 
@@ -208,7 +210,7 @@ class Deriver:
         return bool(shared)
 
     def _file_attributes_to_join(self) -> tuple[str, ...]:
-        """Those of the file type's attributes through which no container reaches content."""
+        """Those of the file type's attributes through which no container, of whatever kind, reaches content."""
         return tuple(
             a
             for a in self.policy.attributes_of[self.file_type]
@@ -217,7 +219,7 @@ class Deriver:
 
     def _opens_content(self, attribute: str) -> bool:
         return any(
-            self.policy.bits[rule.source] & self.parent_bit
+            self.policy.bits[rule.source] & (self.parent_bit | self.beside)
             and rule.kind == "allow"
             and rule.tclass in FILE_CLASSES
             and (rule.perms & CONTENT and not (rule.tclass == "dir" and rule.perms <= {"getattr", "open", "search"}))
@@ -422,14 +424,19 @@ class Deriver:
     # -- private files
 
     def files(self) -> Iterator[SharedRule]:
-        """The rules that let runtimes mount, admins relabel and filesystems hold a role's private files."""
+        """The rules that let runtimes mount, admins relabel and filesystems hold a role's private files. Containers of
+        other kinds reach the parent's files, and get none."""
+        beside = self.policy.names(self.beside)
         for rule in self.policy.rules_to(self.file_type):
             reached_by_containers = self.policy.bits[rule.source] & self.parent_bit
             if rule.target in self.file_joined or reached_by_containers or rule.kind not in ACCESS_RULES | XPERM_RULES:
                 continue
+            sources = self._set(rule.source, beside)
+            if not sources:
+                continue
             yield SharedRule(
                 rule.kind,
-                self._set(rule.source),
+                sources,
                 (FILE_TYPE,),
                 (rule.tclass,),
                 tuple(sorted(rule.perms)),

@@ -67,7 +67,7 @@ class Kin:
     types against the parent's.
 
     parent: the parent's domain; domains: the bitset of the domains of all roles; private: of their private types. With
-    those each role deals by itself.
+    those each role deals by itself. beside: of files, the bitset of the containers of other kinds.
     """
 
     access: Access
@@ -76,6 +76,7 @@ class Kin:
     parent: str
     domains: int
     private: int
+    beside: int = 0
 
     @property
     def outgoing(self) -> Grants:
@@ -170,12 +171,13 @@ class Kin:
 
     @cached_property
     def openers(self) -> dict[Key, int]:
-        """Who may open what the other (a type of files) has by a rule that does not mean the parent too."""
+        """Who may open what the other (a type of files) has by a rule that does not mean the parent too, and is no
+        container of another kind."""
         policy = self.access.policy
         parent_bit, found = policy.bits[self.parent], Grants()
         for rule in policy.rules_to(self.counterpart):
             if rule.kind == "allow" and not policy.bits[rule.source] & parent_bit:
-                found.add(rule, policy.bits[rule.source])
+                found.add(rule, policy.bits[rule.source] & ~self.beside)
         return found.worst()
 
     @cached_property
