@@ -116,8 +116,10 @@ def test_a_key_that_is_no_word_is_refused(place: Place) -> None:
 
 def test_every_wrong_file_and_every_problem_is_told_at_once(place: Place) -> None:
     place.role("name: [web\n", "a.yaml")
-    place.role("nome: web\nsummary: x\nnetwork: none\n", "b.yaml")
-    place.build().refused("roles/a.yaml:2:1: ", "roles/b.yaml:1:1: the key 'name' is missing", "'nome'")
+    place.role("nome: web\nnetwork: none\n", "b.yaml")
+    place.build().refused(
+        "roles/a.yaml:2:1: ", "roles/b.yaml:1:1: the key 'summary' is missing", "roles/b.yaml:1:1: unknown key 'nome'"
+    )
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(place: Place) -> None:
