@@ -182,16 +182,20 @@ def macros(top: Path) -> dict[str, str]:
     }
 
 
+def rpmbuild_arguments(top: Path) -> list[str]:
+    """What rpmbuild is started with, to make all packages of the spec in `top`/SOURCES in one run."""
+    defines = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
+    undefines = [word for name in ("vendor", "packager", "distribution") for word in ("--undefine", name)]
+    return ["-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
+
+
 def _rpmbuild(made: Plan, top: Path) -> list[Path]:
     for name in ("BUILD", "BUILDROOT", "RPMS", "tmp", "db"):
         (top / name).mkdir()
-    defines = [word for name, value in macros(top).items() for word in ("--define", f"{name} {value}")]
-    undefines = [word for name in ("vendor", "packager", "distribution") for word in ("--undefine", name)]
-    arguments = ["-ba", *undefines, "--nodeps", "--target", "noarch", *defines, str(top / "SOURCES" / SPEC)]
     # HOME: the user's own .rpmmacros must not count.
     environment = {"HOME": str(top), "SOURCE_DATE_EPOCH": str(made.epoch), "TZ": "UTC"}
     try:
-        programs.run("rpmbuild", *arguments, environment=environment)
+        programs.run("rpmbuild", *rpmbuild_arguments(top), environment=environment)
     except programs.ProgramFailed as error:
         said = [line.removeprefix("error: ") for line in error.stderr.splitlines() if not line.startswith("+ ")]
         raise MachineError("\n".join(["rpmbuild failed:", *said[-12:]])) from error
