@@ -48,14 +48,18 @@ def _audit(wanted: bool) -> tuple[str, ...]:
     return ("audit=1", "audit_backlog_limit=65536", "loglevel=6") if wanted else ("audit=0",)
 
 
-# What a kernel needs besides what is unpacked in it, and an x86 kernel of a distribution more than that, in MB.
-OF_A_KERNEL, OF_QEMU = 72, 64
+# What a kernel needs besides what is unpacked in it, in MB. That is enough for User Mode Linux.
+OF_A_KERNEL = 84
 
 
 def _megabytes(image: Path) -> int:
-    """The memory of a guest: an initramfs is there twice while it is unpacked, and the policy once more as it was
-    read."""
-    return OF_A_KERNEL + 3 * (image.stat().st_size >> 20)
+    """The memory that an initramfs needs, which is there twice, packed and unpacked or loaded."""
+    return OF_A_KERNEL + 2 * (image.stat().st_size >> 20)
+
+
+def _of_x86(kernel: Kernel) -> int:
+    """What a kernel for x86 needs besides, in MB: the larger its image, the more."""
+    return kernel.image.stat().st_size >> 20
 
 
 def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> tuple[str, list[str]]:
@@ -80,13 +84,13 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
     line = " ".join(("console=ttyS1", "report=/dev/ttyS0", *COMMON, *_audit(audit)))
     return "qemu-system-x86_64", [
         "-accel",
-        kernel.accelerator,
+        f"{kernel.accelerator},tb-size=16" if kernel.accelerator == "tcg" else kernel.accelerator,
         "-M",
         "q35",
         "-cpu",
         "host" if kernel.accelerator == "kvm" else "max",
         "-m",
-        f"{_megabytes(image) + OF_QEMU}M",
+        f"{_megabytes(image) + _of_x86(kernel)}M",
         "-smp",
         "1",
         "-nodefaults",

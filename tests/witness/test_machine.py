@@ -110,6 +110,7 @@ def test_kvm_is_used_after_a_quick_trial_alone(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(machine, "KVM", tmp_path)
     monkeypatch.setattr(machine, "TRIAL_SECONDS", 1.0)
+    (tmp_path / "vmlinuz").touch()
     assert machine.accelerated(Kernel("qemu", tmp_path / "vmlinuz", None)).accelerator == accelerator
 
 
