@@ -181,7 +181,7 @@ class Constraints:
 
 def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_type: str) -> int:
     """The bitset of the domains that are containers of another kind, sandboxes or virtual machines: they reach files
-    of the parent's type (or are roles), categories confine them to their own, and they start no container.
+    of the parent's type, categories confine them to their own, and they start no container.
 
     Whom categories confine is asked of the constraints, by a file with other categories; where they confine the kernel
     too, they say nothing of kinds, and the answer is nobody.

@@ -1,11 +1,11 @@
 /*
  * Starts User Mode Linux so that it runs on processors with AMX too: launch IMAGE ARGUMENT...
  *
- * UML 6.1 saves the registers of its processes in 2,696 bytes (arch/x86/um/user-offsets.c). Where a processor has more
- * of them the host takes back only all (arch/x86/kernel/fpu/regset.c, xstateregs_set), and UML ends in a panic at its
- * first program. A host that refuses NT_X86_XSTATE from the beginning makes UML keep the older set instead
- * (arch/x86/um/os-Linux/registers.c, arch_init_registers), on every processor; each process of the guest is a process
- * of the host, which keeps the rest of its registers by itself.
+ * UML 6.1 keeps the registers of its processes in room whose size was fixed when it was compiled (FP_SIZE in
+ * arch/x86/um/os-Linux/registers.c). Where a processor has more of them the host does not take a part of them back, and
+ * UML ends in a panic at its first program (measured on a processor with AMX). UML asks once whether the host knows
+ * NT_X86_XSTATE (arch_init_registers, same file), and where it does not keeps the older set instead; so the host denies
+ * it, on every processor. Each process of the guest is a process of the host, which keeps the rest of its registers.
  */
 #include <elf.h>
 #include <errno.h>

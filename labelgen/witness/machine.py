@@ -111,7 +111,7 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
     ]
 
 
-# How many of a kind may run at once: together they stay under 400 MB (measured: 70 to 110 MB each, and 290 MB).
+# How many of a kind may run at once (measured: 45 to 65 MB each, and 190 MB; labelgen itself has 100 to 220 MB).
 SIDE_BY_SIDE = {"uml": 3, "qemu": 1}
 
 ARGUMENTS = {"uml": _uml_arguments, "qemu": _qemu_arguments}
