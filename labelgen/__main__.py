@@ -13,6 +13,7 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import gc
 import io
 import os
 import sys
@@ -21,6 +22,9 @@ from typing import Any, NoReturn, TextIO
 
 INTERRUPTED = 128 + signal.SIGINT
 FAULT = 3
+# The hundred thousand rules of a policy stay to the end, and Python's collector looks through them again whenever some
+# hundred objects were made: half of the time of `verify`. So it may do so only when this many were made.
+OBJECTS_BETWEEN_COLLECTIONS = 500_000
 
 
 class _Stream(io.FileIO):
@@ -90,6 +94,7 @@ def run() -> NoReturn:
     """Run the command line and end the process with its exit status."""
     try:
         _open_streams()
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         from labelgen.cli import main  # noqa: PLC0415 - signals come first
 
         _heed_signals()

@@ -100,9 +100,9 @@ class Access:
 
     def _sum(self, symbols: Iterable[str], outgoing: bool, but: str = "") -> Grants:
         grants = Grants()
-        rules = self.policy.by_source if outgoing else self.policy.by_target
+        rules = self.policy.naming_source if outgoing else self.policy.naming_target
         for symbol in symbols:
-            for rule in rules.get(symbol, ()):
+            for rule in rules(symbol):
                 other = rule.target if outgoing else rule.source
                 if rule.kind == "allow" and other != but:
                     grants.add(rule, self.policy.bits[other])

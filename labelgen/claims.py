@@ -492,7 +492,7 @@ def _hidden(subject: Subject) -> Iterator[Finding]:
         holds_attribute = any(bits and not bits & ~members_ for bits in joined)
         if not GENERATED.match(name) or not (holds_attribute or 2 * bin(members_).count("1") > len(policy.types)):
             continue
-        for rule in policy.by_source.get(name, ()):
+        for rule in policy.naming_source(name):
             for perm in rule.perms if rule.kind == "allow" else ():
                 bits = policy.network.part(rule.tclass, perm, policy.bits[rule.target])
                 if bits & parent.get((rule.tclass, perm), 0) & ~_allowed(subject, (rule.tclass, perm)):

@@ -126,7 +126,7 @@ def resolve_parent(policy: Policy, parent: str, base: str = "the base") -> tuple
             f"{base} has no type '{parent}'{what}" + (f"; did you mean '{near[0]}'?" if near else ""),
             "choose a base with container types, e.g. one with the module `container` or `virt` installed",
         )
-    if not any(r.tclass == "process" and "fork" in r.perms and r.target == found for r in policy.by_source[found]):
+    if not any(r.tclass == "process" and "fork" in r.perms and r.target == found for r in policy.naming_source(found)):
         raise ParentError(f"'{parent}' is no domain on {base}: nothing runs in it")
     for name in FILE_TYPE_NAMES:
         file_type = policy.resolve(name)
@@ -190,7 +190,7 @@ class Deriver:
             self.network.of(rule.tclass, rule.perms)
             or self.policy.bits[rule.target] & self.parent_bit
             or rule.perms & LEADING.get(rule.tclass, frozenset())
-            for rule in self.policy.by_source.get(attribute, ())
+            for rule in self.policy.naming_source(attribute)
         )
 
     def _self_network(self, attribute: str) -> bool:
@@ -201,7 +201,7 @@ class Deriver:
         for name in self.policy.names(self.policy.attributes[attribute]):
             own = {
                 (rule.tclass, perm)
-                for rule in self.policy.by_source.get(name, ())
+                for rule in self.policy.naming_source(name)
                 if rule.target == name and rule.kind == "allow"
                 for perm in self.network.of(rule.tclass, rule.perms)
                 if rule.tclass not in LABELLED_NETWORKING
@@ -223,7 +223,7 @@ class Deriver:
             and rule.kind == "allow"
             and rule.tclass in FILE_CLASSES
             and (rule.perms & CONTENT and not (rule.tclass == "dir" and rule.perms <= {"getattr", "open", "search"}))
-            for rule in self.policy.by_target.get(attribute, ())
+            for rule in self.policy.naming_target(attribute)
         )
 
     # -- sets of types as the module language writes them
@@ -382,7 +382,7 @@ class Deriver:
                 yield self._incoming_access(rule)
             else:
                 yield from self._incoming_transition(rule)
-        self.counts["other label"] += sum(rule.default == self.parent for rule in self.policy.rules if rule.default)
+        self.counts["other label"] += self.policy.labelling(self.parent)
 
     def _incoming_beside_parent(self, rule: Rule) -> Iterator[SharedRule]:
         """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""

@@ -6,11 +6,14 @@ Sets of types are bitsets (Python integers, one bit a type): the union of a thou
 from __future__ import annotations
 
 import gc
+import importlib
+import importlib.util
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from itertools import compress, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -99,6 +102,34 @@ class Constraint(NamedTuple):
     text: str
 
 
+class Reader(NamedTuple):
+    """What of setools reads policies: its class SELinuxPolicy, and the module of its exceptions."""
+
+    policy: Any
+    exception: Any
+
+
+@cache
+def setools_reader() -> Reader:
+    """What of the distribution's setools reads policies. Raises MachineError as `setools_module` does.
+
+    The package itself imports every query it has, networkx and pkg_resources, which takes longer than to load a policy;
+    so its parts are imported without running it.
+    """
+    spec = importlib.util.find_spec("setools") if "setools" not in sys.modules else None
+    if spec is not None and spec.submodule_search_locations:
+        sys.modules["setools"] = importlib.util.module_from_spec(spec)
+        try:
+            parts = [importlib.import_module(f"setools.{name}") for name in ("policyrep", "exception")]
+            return Reader(parts[0].SELinuxPolicy, parts[1])
+        except (ImportError, AttributeError):
+            pass  # it is made otherwise, or is another program of that name
+        finally:
+            del sys.modules["setools"]  # so that whoever imports it later gets all of it
+    library = setools_module()
+    return Reader(library.SELinuxPolicy, library.exception)
+
+
 def setools_module() -> Any:
     """The distribution's setools. Raises MachineError where it is missing or is PyPI's package of that name."""
     try:
@@ -130,12 +161,20 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+# Taking out the lowest bit costs a copy of the whole set each time; more than a few are found faster all at once.
+_FEW = 8
+_TRUTHS = bytes.maketrans(b"01", b"\x00\x01")
+
+
 def members(bits: int) -> Iterator[int]:
     """The positions of the bits that are set, ascending."""
-    while bits:
+    for _ in range(_FEW):
+        if not bits:
+            return
         low = bits & -bits
         yield low.bit_length() - 1
         bits ^= low
+    yield from compress(count(), f"{bits:b}"[::-1].encode().translate(_TRUTHS))
 
 
 class Policy:
@@ -145,11 +184,12 @@ class Policy:
     """
 
     def __init__(self, path: Path) -> None:
-        library = setools_module()
+        reader = setools_reader()
         self.path = path
+        self._exception = reader.exception
         try:
-            self._policy: setools.SELinuxPolicy = library.SELinuxPolicy(str(path))
-        except (OSError, SyntaxError, library.exception.SEToolsException) as error:
+            self._policy: setools.SELinuxPolicy = reader.policy(str(path))
+        except (OSError, SyntaxError, reader.exception.SEToolsException) as error:
             raise InputError(
                 f"{path}: setools cannot read this policy: {error}",
                 "a binary policy of version 33 or lower is needed; labelgen links one from modules",
@@ -186,35 +226,45 @@ class Policy:
         self.bits.update(self.attributes)
 
     def _read_rules(self) -> None:
-        self.rules: list[Rule] = []
-        self.by_source: dict[str, list[Rule]] = defaultdict(list)
-        self.by_target: dict[str, list[Rule]] = defaultdict(list)
-        not_conditional = setools_module().exception.RuleNotConditional
-        kinds: dict[Any, str] = {}
-        guards: dict[tuple[Any, bool], Guard] = {}
+        """Sort the rules by what they are about, as setools has them: nine of ten are about nothing that is asked."""
+        self._items_from: dict[str, list[Any]] = defaultdict(list)
+        self._items_to: dict[str, list[Any]] = defaultdict(list)
         for item in self._policy.terules():
-            kind = kinds.get(item.ruletype) or kinds.setdefault(item.ruletype, str(item.ruletype.name))
-            try:
-                guard: Optional[Guard] = self._guard(guards, item)
-            except not_conditional:
-                guard = None
-            if kind in ACCESS_RULES:
-                rule = Rule(kind, item.source.name, item.target.name, item.tclass.name, item.perms, guard=guard)
-            else:
-                rule = self._other_rule(kind, item, guard)
-            self.rules.append(rule)
-            self.by_source[rule.source].append(rule)
-            self.by_target[rule.target].append(rule)
+            self._items_from[item.source.name].append(item)
+            self._items_to[item.target.name].append(item)
+        self._rules_from: dict[str, list[Rule]] = {}
+        self._rules_to: dict[str, list[Rule]] = {}
+        self._guards: dict[tuple[Any, bool], Guard] = {}
 
-    @staticmethod
-    def _guard(guards: dict[tuple[Any, bool], Guard], item: Any) -> Guard:
+    def naming_source(self, symbol: str) -> list[Rule]:
+        """The rules whose source is this type or attribute by name."""
+        if symbol not in self._rules_from:
+            self._rules_from[symbol] = list(map(self._rule, self._items_from.get(symbol, ())))
+        return self._rules_from[symbol]
+
+    def naming_target(self, symbol: str) -> list[Rule]:
+        """The rules whose target is this type or attribute by name."""
+        if symbol not in self._rules_to:
+            self._rules_to[symbol] = list(map(self._rule, self._items_to.get(symbol, ())))
+        return self._rules_to[symbol]
+
+    def _rule(self, item: Any) -> Rule:
+        kind = item.ruletype.name
+        try:
+            guard: Optional[Guard] = self._guard(item)
+        except self._exception.RuleNotConditional:
+            guard = None
+        if kind in ACCESS_RULES:
+            return Rule(kind, item.source.name, item.target.name, item.tclass.name, item.perms, guard=guard)
+        return self._other_rule(kind, item, guard)
+
+    def _guard(self, item: Any) -> Guard:
         key = (item.conditional, bool(item.conditional_block))
-        if key not in guards:
-            guards[key] = Guard(tuple(map(str, item.conditional.expression())), key[1])
-        return guards[key]
+        if key not in self._guards:
+            self._guards[key] = Guard(tuple(map(str, item.conditional.expression())), key[1])
+        return self._guards[key]
 
-    @staticmethod
-    def _other_rule(kind: str, item: Any, guard: Optional[Guard]) -> Rule:
+    def _other_rule(self, kind: str, item: Any, guard: Optional[Guard]) -> Rule:
         if kind in XPERM_RULES:
             return Rule(
                 kind,
@@ -225,10 +275,9 @@ class Policy:
                 xperms=str(item.perms),
                 guard=guard,
             )
-        library = setools_module()
         try:
             filename = str(item.filename)
-        except (library.exception.TERuleNoFilename, library.exception.RuleUseError):
+        except (self._exception.TERuleNoFilename, self._exception.RuleUseError):
             filename = ""
         return Rule(
             kind,
@@ -239,6 +288,15 @@ class Policy:
             default=item.default.name,
             filename=filename,
             guard=guard,
+        )
+
+    def labelling(self, type_name: str) -> int:
+        """How many rules give a type to what is made or labelled."""
+        kinds = ("type_transition", "type_change", "type_member")
+        return sum(
+            item.ruletype.name in kinds and item.default.name == type_name
+            for items in self._items_from.values()
+            for item in items
         )
 
     def resolve(self, name: str) -> Optional[str]:
@@ -256,12 +314,12 @@ class Policy:
     def rules_from(self, type_name: str) -> Iterator[Rule]:
         """Every rule whose source includes the type."""
         for symbol in self.symbols(type_name):
-            yield from self.by_source.get(symbol, ())
+            yield from self.naming_source(symbol)
 
     def rules_to(self, type_name: str) -> Iterator[Rule]:
         """Every rule whose target includes the type."""
         for symbol in self.symbols(type_name):
-            yield from self.by_target.get(symbol, ())
+            yield from self.naming_target(symbol)
 
     @cached_property
     def classes(self) -> dict[str, frozenset[str]]:
@@ -271,7 +329,7 @@ class Policy:
     def _inherited(self, item: Any) -> frozenset[str]:
         try:
             return frozenset(map(str, item.common.perms))
-        except setools_module().exception.NoCommon:
+        except self._exception.NoCommon:
             return frozenset()
 
     @cached_property
@@ -282,7 +340,7 @@ class Policy:
             try:
                 if item.common.name == "socket":
                     inheriting.add(item.name)
-            except setools_module().exception.NoCommon:
+            except self._exception.NoCommon:
                 continue
         return frozenset(inheriting | {name for name in self.classes if name == "socket" or name.endswith("_socket")})
 
@@ -344,10 +402,9 @@ class Policy:
     def levels(self, text: str) -> tuple[tuple[int, frozenset[str]], tuple[int, frozenset[str]]]:
         """The low and the high level of a range such as `s0-s0:c0.c1023`, each the place of its sensitivity in the
         policy's order and its categories. Raises InputError when the policy has no such range."""
-        library = setools_module()
         try:
             found = self._policy.lookup_range(text)
-        except (ValueError, library.exception.SEToolsException) as error:
+        except (ValueError, self._exception.SEToolsException) as error:
             raise InputError(f"{text}: this policy has no such range: {error}") from error
         return self._level(found.low), self._level(found.high)
 

@@ -357,7 +357,7 @@ class Reacher:
     def _network_rules(self, symbol: str) -> list[NetworkRule]:
         """The rules about a type or an attribute."""
         found = []
-        for rule in self.policy.by_source.get(symbol, ()):
+        for rule in self.policy.naming_source(symbol):
             if rule.kind != "allow":
                 continue
             perms = self.network.of(rule.tclass, rule.perms)
