@@ -62,6 +62,17 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Filled:
+    """A pointer to what an earlier step of the same trial was given as that argument, and may have filled."""
+
+    step: int
+    argument: int
+
+    def word(self, slots: Mapping[str, int]) -> str:
+        return f"&{self.step}.{self.argument}"
+
+
+@dataclass(frozen=True)
 class Data:
     """A pointer to these bytes."""
 
@@ -139,7 +150,7 @@ class Address:
         return ("p" if self.port is None else "x") + (head + body).hex()
 
 
-Pointer = Union[Data, Text, Path, Address, UnixAddress, Zeros, Vector]
+Pointer = Union[Data, Text, Path, Address, UnixAddress, Zeros, Vector, Filled]
 Argument = Union[int, Result, Kept, Swept, Pointer]
 Values = tuple[range, ...]
 

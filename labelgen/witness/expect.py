@@ -15,12 +15,25 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from labelgen.witness.answers import Answer, Stretch, Stretches, join, together
-from labelgen.witness.calls import Address, Argument, Call, Data, Kept, Result, Swept, Text, Trial, UnixAddress, Values
+from labelgen.witness.calls import (
+    Address,
+    Argument,
+    Call,
+    Data,
+    Filled,
+    Kept,
+    Result,
+    Swept,
+    Text,
+    Trial,
+    UnixAddress,
+    Values,
+)
 from labelgen.witness.facts import Facts, type_of, with_type
-from labelgen.witness.trials import IPPROTO_MPTCP, MSG_FASTOPEN, NPROTO, SOCK_MAX
+from labelgen.witness.trials import IPPROTO_DCCP, IPPROTO_MPTCP, LOOPBACK, MSG_FASTOPEN, NPROTO, SOCK_MAX
 
 SOCK_TYPE_MASK = 0xF
 SOCK_PACKET = 10
@@ -86,19 +99,29 @@ class Letterbox:
 Object = object
 
 
+class Packet(NamedTuple):
+    """The last packet of a trial: the socket that sent it, and the address that it came from and went to, which are the
+    same on the loopback interface."""
+
+    sender: Socket
+    host: str
+
+
 @dataclass(frozen=True)
 class Kernel:
     """What has to be known of a kernel and its network namespace.
 
     `local_ports` is net.ipv4.ip_local_port_range; `unprivileged_from` net.ipv4.ip_unprivileged_port_start;
     `fast_open_checked` whether data sent with MSG_FASTOPEN is checked like a connect; `asks_userns` whether making a
-    user namespace is (Linux 6.1 and later).
+    user namespace is (Linux 6.1 and later); `labels_subflows` whether the packets of an MPTCP socket have its label
+    (Linux 6.4 and later) or that of the kernel.
     """
 
     local_ports: tuple[int, int] = (32768, 60999)
     unprivileged_from: int = 1024
     fast_open_checked: bool = True
     asks_userns: bool = True
+    labels_subflows: bool = True
 
 
 # Class of a family that has one by itself, and of those that have one with the policy capability extended_socket_class.
@@ -218,6 +241,7 @@ class Walk:
         self.label = label
         self.value = value
         self.results: list[Object] = []
+        self.sent: Optional[Packet] = None
 
     def thing(self, argument: Argument) -> Object:
         """What an argument names."""
@@ -370,6 +394,8 @@ def _connect(walk: Walk, call: Call) -> Iterator[Check]:
     yield from _has(walk, made, "connect", "selinux_socket_connect_helper")
     if isinstance(address, Address):
         yield from _name_connect(walk, made, address)
+        if made.type != socket.SOCK_DGRAM:  # to connect that sends nothing
+            yield from _sending(walk, made, address)
     elif isinstance(address, UnixAddress):
         yield from _to_unix(walk, made, address, "connectto", "selinux_socket_unix_stream_connect")
 
@@ -406,8 +432,130 @@ def _sendto(walk: Walk, call: Call) -> Iterator[Check]:
             yield from _name_connect(walk, made, address)
     if isinstance(address, UnixAddress):
         yield from _to_unix(walk, made, address, "sendto", "selinux_socket_unix_may_send")
+    yield from _sending(walk, made, address)
     if made.family == socket.AF_NETLINK and isinstance(data, Data):
         yield from _netlink_send(walk, made, data)
+
+
+# -- packets
+
+LOOPBACK_INTERFACE = "lo"
+ALWAYS_CHECKED, PEERS_CHECKED = "always_check_network", "network_peer_controls"
+
+
+def _carried_by(walk: Walk, made: Socket) -> str:
+    """The label of the packets of a socket: its own. The subflows of MPTCP are sockets that the kernel makes for itself
+    (net/mptcp/subflow.c: mptcp_subflow_create_socket), which have the socket's label since Linux 6.4
+    (security_mptcp_add_subflow)."""
+    if made.protocol == IPPROTO_MPTCP and not walk.world.kernel.labels_subflows:
+        return walk.facts.initial["kernel"]
+    return made.context
+
+
+def _leaving(walk: Walk, made: Socket, host: str, errno_: int) -> Iterator[Check]:
+    """What a packet of a socket needs to leave through the loopback interface to `host`.
+
+    No rule labels packets there (SECMARK), and no peer is labelled (NetLabel, IPsec): without the policy capability
+    always_check_network nothing is asked (selinux_secmark_enabled, selinux_peerlbl_enabled), and with it all that is
+    not labelled has the initial SID `unlabeled` (ss/sidtab.c: sidtab_search_core, of SECSID_NULL). A policy without
+    network_peer_controls is asked for IPsec's permission whatever there is (xfrm.c: selinux_xfrm_postroute_last, in
+    kernels with CONFIG_SECURITY_NETWORK_XFRM).
+    """
+    context, unlabeled, polcaps = _carried_by(walk, made), walk.facts.initial["unlabeled"], walk.facts.polcaps
+    rule = "security/selinux/hooks.c: selinux_ip_postroute"
+    if ALWAYS_CHECKED in polcaps:
+        yield Check(context, unlabeled, "packet", "send", rule, errno_)
+    if PEERS_CHECKED not in polcaps:
+        xfrm = "security/selinux/xfrm.c: selinux_xfrm_postroute_last"
+        yield Check(context, unlabeled, "association", "sendto", xfrm, errno_)
+    elif ALWAYS_CHECKED in polcaps:
+        yield Check(context, walk.facts.netif(LOOPBACK_INTERFACE), "netif", "egress", rule, errno_)
+        yield Check(context, walk.facts.node(Address(host).packed_host), "node", "sendto", rule, errno_)
+
+
+def _arriving(walk: Walk, made: Socket, host: str) -> Iterator[Check]:
+    """What a socket needs to get a packet from `host` by the loopback interface; a packet that is dropped is one that
+    does not come. Interface and address are asked of the peer, which is unlabelled, and not of the domain
+    (selinux_inet_sys_rcv_skb)."""
+    context, unlabeled, polcaps = _carried_by(walk, made), walk.facts.initial["unlabeled"], walk.facts.polcaps
+    rule, missing = "security/selinux/hooks.c: selinux_socket_sock_rcv_skb", errno.EAGAIN
+    if ALWAYS_CHECKED in polcaps:
+        if PEERS_CHECKED in polcaps:
+            peer = "security/selinux/hooks.c: selinux_inet_sys_rcv_skb"
+            yield Check(unlabeled, walk.facts.netif(LOOPBACK_INTERFACE), "netif", "ingress", peer, missing)
+            yield Check(unlabeled, walk.facts.node(Address(host).packed_host), "node", "recvfrom", peer, missing)
+            yield Check(context, unlabeled, "peer", "recv", rule, missing)
+        yield Check(context, unlabeled, "packet", "recv", rule, missing)
+    if PEERS_CHECKED not in polcaps:
+        xfrm = "security/selinux/xfrm.c: selinux_xfrm_sock_rcv_skb"
+        yield Check(context, unlabeled, "association", "recvfrom", xfrm, missing)
+
+
+def _loopback(walk: Walk, address: Object) -> Optional[str]:
+    """The address of a call, where packets for it go to the loopback interface; there is no route to any other."""
+    if isinstance(address, Filled) and walk.sent:
+        return walk.sent.host
+    if isinstance(address, Address) and address.sa_family and address.host in LOOPBACK.values():
+        return address.host
+    return None
+
+
+# Protocols whose calls do not tell that a packet was lost on its way out. SCTP and DCCP send it again later (net/sctp/
+# output.c: sctp_packet_transmit; net/dccp/output.c: dccp_connect), ICMPv6 does not (net/ipv6/ping.c: ping_v6_sendmsg).
+# TCP's do (net/ipv4/tcp_output.c: tcp_connect), and those of datagrams (net/ipv4/ip_output.c: ip_send_skb).
+SILENT = (socket.IPPROTO_SCTP, IPPROTO_DCCP, socket.IPPROTO_ICMPV6)
+
+
+def _is_silent(made: Socket) -> bool:
+    return made.protocol in SILENT and made.type != socket.SOCK_RAW
+
+
+def _sending(walk: Walk, made: Socket, address: Object) -> Iterator[Check]:
+    """A packet that may not leave is an error of the call that sends it (NF_DROP_ERR of selinux_ip_postroute), or else
+    shows in what does not come of it."""
+    host = _loopback(walk, address)
+    if host is not None:
+        walk.sent = Packet(made, host)
+        if not _is_silent(made):
+            yield from _leaving(walk, made, host, errno.ECONNREFUSED)
+
+
+def _unsaid(walk: Walk, packet: Packet) -> Iterator[Check]:
+    """What was asked as the packet left, where the call that sent it did not tell."""
+    if _is_silent(packet.sender):
+        yield from _leaving(walk, packet.sender, packet.host, errno.EAGAIN)
+
+
+def _received(walk: Walk, made: Socket) -> Iterator[Check]:
+    """The last packet that was sent has to arrive. An echo comes from a socket of the kernel's own, which gets requests
+    without a check (net/ipv4/icmp.c: icmp_rcv, icmp_reply; net/ipv6/icmp.c: icmpv6_rcv, icmpv6_echo_reply); a raw
+    socket gets the request itself as well (net/ipv4/raw.c: raw_local_deliver; net/ipv6/raw.c: raw6_local_deliver)."""
+    if walk.sent is None:
+        return
+    yield from _unsaid(walk, walk.sent)
+    if walk.sent.sender is made and made.type != socket.SOCK_RAW:
+        kernel = Socket(walk.facts.initial["kernel"], made.tclass, made.family, made.type, made.protocol)
+        yield from _leaving(walk, kernel, walk.sent.host, errno.EAGAIN)
+    yield from _arriving(walk, made, walk.sent.host)
+
+
+def _accepted(walk: Walk, made: Socket) -> Iterator[Check]:
+    """A packet of each side has to reach the other. The answer of a socket that listens has its label
+    (selinux_ip_postroute: selinux_conn_sid with a peer that has none)."""
+    if walk.sent is None:
+        return
+    sender, host = walk.sent
+    yield from _unsaid(walk, walk.sent)
+    yield from _arriving(walk, made, host)
+    yield from _leaving(walk, made, host, errno.EAGAIN)
+    yield from _arriving(walk, sender, host)
+
+
+@_rule("nanosleep")
+def _nanosleep(walk: Walk, call: Call) -> Iterator[Check]:
+    walk.results.append(0)
+    return
+    yield
 
 
 # security/selinux/nlmsgtab.c, the messages that trials send. A class that is not here has no table.
@@ -465,6 +613,10 @@ def _simple(walk: Walk, call: Call) -> Iterator[Check]:
     if made is None:
         return
     yield from _has(walk, made, *SIMPLE[call.name])
+    if call.name == "recvfrom":
+        yield from _received(walk, made)
+    if call.name == "accept4":
+        yield from _accepted(walk, made)
     if call.name == "setsockopt" and call.arguments[1] == socket.SOL_SOCKET:
         capabilities = OPTION_CAPABILITIES.get(walk.number(call.arguments[2]))
         if capabilities:

@@ -59,6 +59,7 @@ def node_label(address: str, mask: str, context: str) -> NodeLabel:
 class Facts:
     """A linked policy. `transitions` maps (type, class) to the type that a socket of a domain gets by a
     type_transition of the domain on itself; `bounds` maps a type to the one that bounds it; `types` are all types;
+    `netifs` maps a network interface to its context;
     `queues` is the context of the file system of POSIX message queues and `queue_types` maps a type to the one that the
     queues it makes get otherwise."""
 
@@ -73,6 +74,7 @@ class Facts:
     bounds: Mapping[str, str] = field(default_factory=dict)
     transitions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     types: tuple[str, ...] = ()
+    netifs: Mapping[str, str] = field(default_factory=dict)
     queues: str = ""
     queue_types: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,6 +103,10 @@ class Facts:
     def node(self, host: bytes) -> str:
         """The context of an address: the first nodecon that has it (kernel: security_node_sid)."""
         return next((n.context for n in self.nodes if n.covers(host)), self.initial["node"])
+
+    def netif(self, name: str) -> str:
+        """The context of a network interface (kernel: security_netif_sid)."""
+        return self.netifs.get(name, self.initial["netif"])
 
     @cached_property
     def borders(self) -> Mapping[int, frozenset[int]]:

@@ -183,6 +183,7 @@ def read(path: Path, access: Optional[Access] = None) -> Facts:
         permissive=frozenset(item.name for item in policy.types() if item.ispermissive),
         bounds={item.child.name: item.parent.name for item in policy.bounds()},
         transitions=_transitions(policy),
+        netifs={item.netif: str(item.context) for item in policy.netifcons()},
         types=tuple(sorted(item.name for item in policy.types())),
         queues=queues,
         queue_types=_queue_types(policy, queues),

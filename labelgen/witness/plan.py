@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
 from labelgen.network import FAST_OPEN_SYSCTL, LOCAL_PORTS_SYSCTL, NO_FAST_OPEN, ONE_LOCAL_PORT
-from labelgen.witness import controls, separation, trials
+from labelgen.witness import controls, packets, separation, trials
 from labelgen.witness.calls import Data, Kept, Result, Text, Trial, Values, call
-from labelgen.witness.expect import Kernel, Object, Socket, Thing, socket_class
+from labelgen.witness.expect import Kernel, Object, Socket, Thing, World, socket_class
 from labelgen.witness.facts import Facts, edges
 from labelgen.witness.script import Script
 from labelgen.witness.separation import Folder, Victim
 
 # Both kernels: no module is loaded on demand (the probe loaded them), no line on the console is dropped, queues do not
 # fill up, ping is for everybody.
+PING = "net.ipv4.ping_group_range"
 ALWAYS = {
     "kernel.modprobe": "-",
     "kernel.printk_ratelimit": "0",
     "net.unix.max_dgram_qlen": "4096",
     "net.core.somaxconn": "4096",
-    "net.ipv4.ping_group_range": "0 2147483647",
+    PING: "0 2147483647",
 }
 # ioctl SIOCSIFFLAGS on "lo" with IFF_UP (netdevice(7)).
 LOOPBACK_UP = (call("socket", 2, 2, 0), call("ioctl", Result(0), 0x8914, Data(b"lo" + bytes(14) + b"\1" + bytes(15))))
@@ -40,8 +42,9 @@ class Profile:
         low, high = map(int, self.sysctls.get("net.ipv4.ip_local_port_range", "32768 60999").split())
         start = int(self.sysctls.get("net.ipv4.ip_unprivileged_port_start", "1024"))
         version = re.match(r"(\d+)\.(\d+)", release)
-        # Linux 6.1, "selinux: Implement userns_create hook".
-        return Kernel((low, high), start, fast_open_checked, not version or tuple(map(int, version.groups())) >= (6, 1))
+        since = tuple(map(int, version.groups())) if version else (99,)
+        # Linux 6.1, "selinux: Implement userns_create hook"; 6.4, "selinux: Implement mptcp_add_subflow hook".
+        return Kernel((low, high), start, fast_open_checked, since >= (6, 1), since >= (6, 4))
 
 
 DEFAULT = Profile(
@@ -116,16 +119,29 @@ def _inherited(plan: Plan, facts: Facts, runtimes: Sequence[str]) -> None:
     in a network namespace of their own: to send, even in vain, takes a port, which a sweep would find taken."""
     if not runtimes:
         return
-    plan.script.open({0: "netns"}, (call("open", Text("/proc/self/ns/net"), 0), call("unshare", trials.CLONE_NEWNET)))
-    plan.script.sysctl("net.ipv4.ping_group_range", ALWAYS["net.ipv4.ping_group_range"])
-    extended = "extended_socket_class" in facts.polcaps
-    for runtime in runtimes:
-        for name, calls in trials.inherited(runtime).items():
-            plan.script.open({2: name}, calls, optional=True)
-        for kind, (family, type_, protocol) in trials.KINDS.items():
-            tclass = socket_class(family, type_, protocol, extended)
-            plan.kept[f"{runtime} {kind}"] = Socket(runtime, tclass, family, type_, protocol, facts.initial["kernel"])
-    plan.script.open({}, (call("setns", Kept("netns"), trials.CLONE_NEWNET),))
+    with _elsewhere(plan, "inherited"):
+        plan.script.sysctl(PING, ALWAYS[PING])
+        for runtime in runtimes:
+            for name, calls in trials.inherited(runtime).items():
+                plan.script.open({2: name}, calls, optional=True)
+            for kind in trials.KINDS:
+                plan.kept[f"{runtime} {kind}"] = _made_by(facts, runtime, kind)
+
+
+def _made_by(facts: Facts, runtime: str, kind: str) -> Socket:
+    """A socket labelled as a runtime would, that PID 1 opened."""
+    family, type_, protocol = trials.KINDS[kind]
+    tclass = socket_class(family, type_, protocol, "extended_socket_class" in facts.polcaps)
+    return Socket(runtime, tclass, family, type_, protocol, facts.initial["kernel"])
+
+
+@contextmanager
+def _elsewhere(plan: Plan, name: str) -> Iterator[None]:
+    """For so long PID 1 is in another network namespace, a new one."""
+    here = f"netns before {name}"
+    plan.script.open({0: here}, (call("open", Text("/proc/self/ns/net"), 0), call("unshare", trials.CLONE_NEWNET)))
+    yield
+    plan.script.open({}, (call("setns", Kept(here), trials.CLONE_NEWNET),))
 
 
 class _Attack(NamedTuple):
@@ -244,6 +260,57 @@ def _try_userns(plan: Plan, context: str, actors: _Namespaced) -> None:
     plan.try_all(actors.outside, context, (trials.unshare_trial(),))
 
 
+class _Senders(NamedTuple):
+    """Who sends and gets packets: one process for each label among those who send first, and one among those who are
+    sent to; "-" is without label."""
+
+    clients: Mapping[str, int]
+    servers: Mapping[str, int]
+    client_trials: tuple[Trial, ...]
+    server_trials: tuple[Trial, ...]
+
+    def baseline(self, plan: Plan) -> None:
+        """Let those without label try it."""
+        plan.baseline_of(self.clients["-"], self.client_trials)
+        plan.baseline_of(self.servers["-"], (*self.server_trials, *packets.freeing_trials()))
+
+    def try_all(self, plan: Plan) -> None:
+        """Let the others try it."""
+        for actors, tried in ((self.clients, self.client_trials), (self.servers, self.server_trials)):
+            for context in actors:
+                if context != "-":
+                    plan.try_all(actors[context], context, tried)
+
+
+def _senders(plan: Plan, question: Question) -> _Senders:
+    """Fork them, each in the network namespace of its kind, where the other ends are."""
+    world = World(question.facts, plan.profile.kernel())
+    which = packets.ports(world, question.domains)
+    return _Senders(
+        _among(plan, question, packets.CLIENTS, packets.ends_of_clients(which)),
+        _among(plan, question, packets.SERVERS, packets.ends_of_servers()),
+        tuple(packets.client_trials(which, question.runtimes)),
+        tuple(packets.server_trials(which)),
+    )
+
+
+def _among(plan: Plan, question: Question, kind: str, ends: Iterable[packets.End]) -> dict[str, int]:
+    """A process for each domain, and one without label, in a network namespace where the kernel has the `ends`."""
+    with _elsewhere(plan, kind):
+        plan.script.open({}, LOOPBACK_UP)
+        own = {**packets.SYSCTLS, **(packets.UNSIGNED if "sctp" in plan.modules else {})}
+        for name, value in {PING: ALWAYS[PING], **plan.profile.sysctls, **own}.items():
+            plan.script.sysctl(name, value)
+        for end in ends:
+            plan.script.open({0: end.name}, end.calls, optional=True)
+            plan.kept[end.name] = end.socket(question.facts)
+        for runtime in question.runtimes if kind == packets.CLIENTS else ():
+            name, made, calls = packets.left_by(runtime)
+            plan.script.open({2: name}, calls)
+            plan.kept[name] = _made_by(question.facts, runtime, made)
+        return {context: plan.script.actor(context) for context in ("-", *question.domains)}
+
+
 def make(question: Question, profile: Profile, modules: dict[str, bytes], share: int = 0, of: int = 1) -> Plan:
     """The plan of a boot. Of several boots that share the work, `share` (from 0) `of` so many: each has every domain
     and its part of the trials, the first has the pairs, the last the user namespaces.
@@ -258,6 +325,7 @@ def make(question: Question, profile: Profile, modules: dict[str, bytes], share:
     _start(plan.script, profile, modules)
     _inherited(plan, facts, question.runtimes)
     attacks, folders = _victims(plan, facts, pairs), _folders(plan, reaching)
+    senders = _senders(plan, question) if share == of - 1 else None
     by_itself, without = plan.script.actor("-"), _Namespaced.of(plan.script, "-")
     attackers = _actors(plan, (*question.domains, *(p.attacker for p in pairs), *(r.attacker for r in reaching)))
     inside = {context: _Namespaced.of(plan.script, context) for context in namespaced}
@@ -270,12 +338,16 @@ def make(question: Question, profile: Profile, modules: dict[str, bytes], share:
         plan.baseline_of(by_itself, separation.trials(attack.shared))
     for folder, _ in folders.values():
         plan.baseline_of(by_itself, separation.file_trials(folder))
+    if senders:
+        senders.baseline(plan)
     plan.script.enforce()
     _try_controls(plan, others, attempts)
     for context in question.domains:
         plan.try_all(attackers[context], context, solo)
     for context, actors in inside.items():
         _try_userns(plan, context, actors)
+    if senders:
+        senders.try_all(plan)
     _try_pairs(plan, attackers, attacks)
     _try_files(plan, attackers, folders)
     return plan

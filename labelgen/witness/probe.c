@@ -19,7 +19,8 @@
  *   x0a0b        these bytes          p0a0b   these bytes, 2 and 3 of them the value of the sweep, high byte first
  *   z64          64 zero bytes        v64     an iovec of 64 zero bytes              $    the value of the sweep
  *   stext        a string                f7,/proc/%  a string, slot 7 in it
- * Two of the calls are made of several: `give SOCKET DESCRIPTOR` sends a descriptor, `receive SOCKET` takes one, or
+ *   &3.4         the bytes of argument 4 (from 0) of step 3 of this line, where the kernel may have written
+ * A connect that is in progress counts as one that succeeded: what comes of it shows later. Two of the calls are made of several: `give SOCKET DESCRIPTOR` sends a descriptor, `receive SOCKET` takes one, or
  * answers ENOMSG where a message came without (unix(7), SCM_RIGHTS).
  *
  * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. Answers go through memory shared with
@@ -54,7 +55,7 @@ enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATI
 enum { IDLE, WORK, DONE };
 enum { GIVE = -1, RECEIVE = -2 };
 
-struct argument { char kind; long number; unsigned char bytes[BYTES]; struct iovec vector; };
+struct argument { char kind; long number, place; unsigned char bytes[BYTES]; struct iovec vector; };
 struct step { long number; int count; struct argument arguments[6]; };
 struct status { uint32_t version, sequence, enforcing, policyload, deny_unknown; };
 
@@ -169,10 +170,12 @@ static void insert_slot(char *into, const char *text, long slot)
 
 static void parse_argument(struct argument *argument, const char *text)
 {
-	argument->kind = strchr("=@xpzv$sf", *text) ? *text++ : '#';
+	argument->kind = strchr("=@&xpzv$sf", *text) ? *text++ : '#';
 	memset(argument->bytes, 0, sizeof argument->bytes);
-	if (strchr("#=@zvf", argument->kind))
+	if (strchr("#=@&zvf", argument->kind))
 		argument->number = strtol(text, NULL, 0);
+	if (argument->kind == '&')
+		argument->place = strtol(text + strcspn(text, ".") + 1, NULL, 10);
 	if (argument->kind == 'f')
 		insert_slot((char *)argument->bytes, strchr(text, ','), argument->number);
 	else if (argument->kind == 's')
@@ -220,6 +223,7 @@ static long argument_value(struct argument *argument, const long *results, long 
 	case '#': return argument->number;
 	case '=': return results[argument->number];
 	case '@': return shared->kept[argument->number];
+	case '&': return (long)steps[argument->number].arguments[argument->place].bytes;
 	case '$': return value;
 	case 'v': return (long)&argument->vector;
 	case 'p':
@@ -268,7 +272,7 @@ static long run_step(struct step *step, const long *results, long value)
 static uint16_t run_steps(int first, int last, long *results, long value)
 {
 	for (int i = first; i < last; i++)
-		if ((results[i] = run_step(&steps[i], results, value)) == -1)
+		if ((results[i] = run_step(&steps[i], results, value)) == -1 && errno != EINPROGRESS)
 			return i << 12 | (errno & 0xfff);
 	return last << 12;
 }

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from labelgen.errors import InputError
 from labelgen.policy import Policy
-from labelgen.witness import controls, kernels, machine, separation, trials
+from labelgen.witness import controls, kernels, machine, packets, separation, trials
 from labelgen.witness.answers import WitnessError, total
 from labelgen.witness.calls import Trial, Values
 from labelgen.witness.compare import Comparison, Finding, Readings
@@ -196,7 +196,7 @@ def _opened(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
 def _attempts(plan: Plan, report: Report, context: str) -> Iterator[Attempt]:
     for (label, name), line in plan.lines.items():
         group = plan.trials[name].kind
-        if label == context and group in (*separation.GROUPS, "userns"):
+        if label == context and group in (*separation.GROUPS, "userns", packets.KIND):
             yield from (Attempt(group, name, str(stretch.answer)) for stretch in report.answers[line])
 
 
@@ -239,7 +239,12 @@ def _testimony(kernel: Kernel, readings: Readings, plan: Plan, booted: machine.B
         tuple(domain for domain, _ in results),
         tuple(found for _, findings in results for found in findings),
         _denials(booted.console, contexts),
-        (*_lacks(plan, report), *_measured(plan, checked), *(f"{_UNCONTROLLED}: {group}" for group in uncontrolled)),
+        (
+            *_lacks(plan, report),
+            *_odd_packets(plan, report),
+            *_measured(plan, checked),
+            *(f"{_UNCONTROLLED}: {group}" for group in uncontrolled),
+        ),
     )
 
 
@@ -255,6 +260,14 @@ def _lacks(plan: Plan, report: Report) -> Iterator[str]:
             lacking.append(name.split()[1])
     if lacking:
         yield f"this kernel lacks {', '.join(dict.fromkeys(lacking))}: of these it answers no more than for the socket"
+
+
+def _odd_packets(plan: Plan, report: Report) -> Iterator[str]:
+    """Trials of packets that come to nothing in the kernel by itself, though it has the protocol."""
+    for name, line in plan.baseline.items():
+        answer = report.answers[line][0].answer
+        if plan.trials[name].kind == packets.KIND and answer.step and answer.errno:
+            yield f"this kernel by itself answers {answer} to {name}: what would come after is not tried"
 
 
 def _measured(plan: Plan, fast_open_checked: bool) -> Iterator[str]:
@@ -415,9 +428,7 @@ def prove(
 
 def _not_tried(facts: Facts, every_port: bool) -> Iterator[str]:
     yield "every boolean is tried as the policy has it; the verdict of a build holds in every setting"
-    yield "no packet leaves the witness: what SECMARK, NetLabel and IPsec would check is not tried"
-    if "always_check_network" in facts.polcaps:
-        yield "the policy has always_check_network: what that checks of packets is not tried"
+    yield "packets are sent over the loopback interface alone; SECMARK, NetLabel, IPsec and forwarding are not tried"
     if not facts.queues:
         yield "POSIX message queues are not tried: the policy does not label them (fs_use mqueue)"
     if not every_port:

@@ -86,8 +86,8 @@ def _assert_kept_apart(testimony: proofs.Testimony) -> None:
     refused; between equals each group came to something, but for what the base refuses even there."""
     for role in ("web", "dns", "ftp", "nonet"):
         (domain,) = (found for found in testimony.domains if found.context == _context(role))
-        assert {attempt.group for attempt in domain.attempts} == {*separation.GROUPS, "userns"}
-        others = [a for a in domain.attempts if a.group not in ("files", "message queues", "userns")]
+        assert {attempt.group for attempt in domain.attempts} == {*separation.GROUPS, "userns", "packets"}
+        others = [a for a in domain.attempts if a.group not in ("files", "message queues", "userns", "packets")]
         on_equals = [a for a in others if f" {domain.context}#" in a.trial]
         came = [a.trial for a in others if a.answer == "ok" and a not in on_equals]
         assert [trial for trial in came if not trial.startswith(HARMLESS)] == []
@@ -144,13 +144,73 @@ def test_sixteen_domains_of_debians_own_policy(debian_binary: Path) -> None:
     assert len(testimony.domains) == 16 and testimony.compared > 16 * 10_000
 
 
-def test_a_policy_that_always_checks_packets_is_told_as_a_limit(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+# -- packets
+
+# What is asked of the kernel's own sockets and of what has no label, and what lets one role of the four, and an engine,
+# get packets; the engine leaves the role without network a socket to use.
+CHECKED = """
+(policycap always_check_network)
+(allow unlabeled_t lo_netif_t (netif (ingress)))
+(allow unlabeled_t lo_node_t (node (recvfrom)))
+(allow kernel_t unlabeled_t (packet (send recv)))
+(allow kernel_t unlabeled_t (peer (recv)))
+(allow kernel_t lo_netif_t (netif (egress)))
+(allow kernel_t lo_node_t (node (sendto)))
+(allow container_t unlabeled_t (peer (recv)))
+(allow lxc_dns_t unlabeled_t (peer (recv)))
+(allow container_engine_t unlabeled_t (peer (recv)))
+(allow container_engine_t unlabeled_t (packet (send recv)))
+(allow container_engine_t lo_node_t (node (sendto)))
+(allow container_t container_engine_t (udp_socket (read write)))
+(allow lxc_nonet_t container_engine_t (udp_socket (read write)))
+"""
+ENGINE = "system_u:system_r:container_engine_t:s0"
+
+
+def _packets(testimony: proofs.Testimony, role: str) -> dict[str, str]:
+    (domain,) = (found for found in testimony.domains if found.context == _context(role))
+    return {attempt.trial: attempt.answer for attempt in domain.attempts if attempt.group == "packets"}
+
+
+@pytest.mark.parametrize("kind", ["uml", "qemu"])
+def test_a_policy_that_always_checks_packets(kind: str, reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    extra = tmp_path / "checked.cil"
+    extra.write_text(CHECKED)
+    no_egress = (
+        "(allow lxc_net_domain netif_type (netif (egress ingress)))",
+        "(allow lxc_dns_t lo_netif_t (netif (egress)))",
+    )
+    policy = reference_roles.link(tmp_path, [extra], {"lxc_base": [no_egress]})
+    contexts = [_context(role) for role in ("web", "dns", "ftp", "nonet")]
+    proof = prove(policy, contexts, kernels_=[_kernel(kind)], profiles=[HARDENED], runtimes=[ENGINE], every_port=False)
+    assert _differing(proof) == []
+    (testimony,) = proof.testimonies
+    assert not [limit for limit in testimony.limits if "by itself" in limit and "lacks" not in limit]
+    for ip in ("ipv4", "ipv6"):
+        dns, ftp, nonet = (_packets(testimony, role) for role in ("dns", "ftp", "nonet"))
+        assert (dns[f"exchange udp {ip}"], dns[f"dial tcp {ip} 53"], dns[f"serve tcp {ip} 53"]) == ("ok", "ok", "ok")
+        assert ftp[f"serve tcp {ip} 21"] == "EAGAIN at call 7"
+        assert nonet[f"exchange udp {ip}"] == "EACCES at call 1"
+    assert nonet[f"exchange udp ipv4 on a socket of {ENGINE}"] == "ok"
+
+
+@pytest.mark.parametrize("base", [BASES[1]], indirect=True)
+def test_debians_containers_get_no_packet_through_where_packets_are_always_checked(
+    on_base: OnBase, tmp_path: Path
+) -> None:
+    """The policy grants them nothing on packets without label; the kernel says so to who sends."""
     extra = tmp_path / "always.cil"
     extra.write_text("(policycap always_check_network)\n")
-    policy = reference_roles.link(tmp_path, [extra])
-    proof = prove(policy, [_context("web")], kernels_=[_kernel("uml")], profiles=[HARDENED], every_port=False)
-    assert _differing(proof) == []
-    assert any("always_check_network" in limit for limit in proof.limits)
+    policy = on_base.roles.link(tmp_path, [extra])
+    testimony = _edges(policy, *(_context(role) for role in ("dns", "nonet")), "system_u:system_r:container_t:s0:c1,c2")
+    assert [str(finding) for finding in testimony.findings] == []
+    assert _packets(testimony, "dns")["exchange udp ipv4"] == "ECONNREFUSED at call 2"
+    assert _packets(testimony, "nonet")["exchange udp ipv4"] == "EACCES at call 1"
+
+
+def test_packets_are_not_checked_otherwise(linked: Path) -> None:
+    packets = _packets(_edges(linked, _context("dns")), "dns")
+    assert packets["exchange udp ipv4"] == packets["dial tcp ipv6 53"] == packets["serve tcp ipv4 53"] == "ok"
 
 
 # -- what differs

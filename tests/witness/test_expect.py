@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from labelgen.witness import trials
+from labelgen.witness import packets, trials
 from labelgen.witness.answers import OK, Answer, Stretch
 from labelgen.witness.calls import Address, Call, Kept, Result, Text, Trial, call
 from labelgen.witness.expect import File, Kernel, Letterbox, Socket, Thing, World, socket_class
@@ -243,6 +243,148 @@ def test_every_call_of_every_trial_has_a_rule() -> None:
         assert list(world.checks(trial, WEB, 1)) is not None
 
 
+# -- packets
+
+ALWAYS, PEERS = frozenset({"always_check_network", "network_peer_controls"}), frozenset({"network_peer_controls"})
+PACKETS = {
+    **CLASSES,
+    "udp_socket": SOCKETS | {"read"},
+    "tcp_socket": SOCKETS | {"accept"},
+    "icmp_socket": frozenset({"create", "write", "read"}),
+    "packet": frozenset({"send", "recv"}),
+    "netif": frozenset({"ingress", "egress"}),
+    "node": frozenset({"sendto", "recvfrom"}),
+    "peer": frozenset({"recv"}),
+    "association": frozenset({"sendto", "recvfrom"}),
+}
+OUT = "{0} unlabeled_t packet send; {0} lo_t netif egress; {0} lo_node_t node sendto;"
+IN = "{0} unlabeled_t packet recv; {0} unlabeled_t peer recv;"
+FROM_NOBODY = "unlabeled_t lo_t netif ingress; unlabeled_t lo_node_t node recvfrom;"
+KERNELS = OUT.format("kernel_t") + IN.format("kernel_t") + FROM_NOBODY
+WEBS = OUT.format("web_t") + IN.format("web_t")
+UDP = "web_t self udp_socket create write read;"
+
+
+PORTS = packets.Ports({"tcp": (80,), "mptcp": (80,), "sctp": (80,), "dccp": ()}, {"tcp": (80,)})
+
+
+def _packets(trial: Trial, rules: str, polcaps: frozenset[str] = ALWAYS, kernel: Kernel = ALL_CHECKED) -> str:
+    """What a trial of packets comes to, between the domain and sockets of the kernel."""
+    extended = polcaps | {"extended_socket_class"}
+    facts = replace(
+        _facts(rules),
+        polcaps=extended,
+        classes=PACKETS,
+        nodes=(node_label("127.0.0.0", "255.0.0.0", "u:r:lo_node_t:s0"), node_label("::1", "::1", "u:r:lo_node_t:s0")),
+        netifs={"lo": "u:r:lo_t:s0"},
+        initial={name: f"u:r:{name}_t:s0" for name in ("kernel", "port", "node", "unlabeled", "netif")},
+    )
+    ends = (*packets.ends_of_clients(PORTS), *packets.ends_of_servers())
+    kept = {end.name: end.socket(facts) for end in ends}
+    return _answer(World(facts, kernel, kept), trial, 0)
+
+
+def _datagram(family: int = V4) -> Trial:
+    made = trials.TRANSPORTS["udp"].socket(family)
+    return packets.exchange("udp", "udp", family, (made,), Result(0))
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_no_packet_is_checked_without_labels_and_without_the_policy_capability(family: int) -> None:
+    assert _packets(_datagram(family), UDP, PEERS) == "ok"
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+@pytest.mark.parametrize(
+    ("missing", "answer"),
+    [
+        ("web_t unlabeled_t packet send;", "ECONNREFUSED at call 2"),
+        ("web_t lo_t netif egress;", "ECONNREFUSED at call 2"),
+        ("web_t lo_node_t node sendto;", "ECONNREFUSED at call 2"),
+        ("unlabeled_t lo_t netif ingress;", "EAGAIN at call 4"),
+        ("unlabeled_t lo_node_t node recvfrom;", "EAGAIN at call 4"),
+        ("kernel_t unlabeled_t peer recv;", "EAGAIN at call 4"),
+        ("kernel_t unlabeled_t packet recv;", "EAGAIN at call 4"),
+        ("kernel_t unlabeled_t packet send;", "ECONNREFUSED at call 5"),
+        ("web_t unlabeled_t peer recv;", "EAGAIN at call 7"),
+        ("web_t unlabeled_t packet recv;", "EAGAIN at call 7"),
+        ("", "ok"),
+    ],
+)
+def test_with_it_both_ends_of_a_datagram_are(missing: str, answer: str, family: int) -> None:
+    rules = UDP + WEBS + KERNELS
+    assert missing in rules
+    assert _packets(_datagram(family), rules.replace(missing, "")) == answer
+
+
+@pytest.mark.parametrize(
+    ("missing", "answer"),
+    [
+        ("web_t unlabeled_t association sendto;", "ECONNREFUSED at call 2"),
+        ("kernel_t unlabeled_t association recvfrom;", "EAGAIN at call 4"),
+        ("web_t unlabeled_t association recvfrom;", "EAGAIN at call 7"),
+        ("", "ok"),
+    ],
+)
+def test_without_network_peer_controls_ipsec_is_asked_for_in_any_case(missing: str, answer: str) -> None:
+    both = "{0} unlabeled_t association sendto; {0} unlabeled_t association recvfrom;"
+    rules = UDP + both.format("web_t") + both.format("kernel_t")
+    assert missing in rules
+    assert _packets(_datagram(), rules.replace(missing, ""), frozenset()) == answer
+
+
+DIAL = "web_t self tcp_socket create connect; web_t http_port_t tcp_socket name_connect;"
+SERVE = (
+    "web_t self tcp_socket create bind listen accept; web_t lo_node_t tcp_socket node_bind;"
+    "web_t http_port_t tcp_socket name_bind; kernel_t http_port_t tcp_socket name_connect;"
+)
+
+
+def _of_tcp(rules: str, trials_: Iterable[Trial], name: str, kernel: Kernel = ALL_CHECKED) -> str:
+    return _packets(next(trial for trial in trials_ if trial.name == name), rules, kernel=kernel)
+
+
+@pytest.mark.parametrize(
+    ("missing", "dialled", "served"),
+    [
+        ("web_t lo_t netif egress;", "ECONNREFUSED at call 2", "EAGAIN at call 7"),
+        ("web_t unlabeled_t peer recv;", "EAGAIN at call 4", "EAGAIN at call 7"),
+        ("kernel_t lo_t netif egress;", "EAGAIN at call 4", "ECONNREFUSED at call 5"),
+        ("kernel_t unlabeled_t packet recv;", "EAGAIN at call 4", "EAGAIN at call 7"),
+        ("", "ok", "ok"),
+    ],
+)
+def test_a_connection_takes_packets_of_both(missing: str, dialled: str, served: str) -> None:
+    rules = WEBS + KERNELS
+    assert missing in rules
+    left = rules.replace(missing, "")
+    assert _of_tcp(DIAL + left, packets.client_trials(PORTS), "dial tcp ipv4 80") == dialled
+    assert _of_tcp(SERVE + left, packets.server_trials(PORTS), "serve tcp ipv4 80") == served
+
+
+def test_sctp_does_not_tell_that_its_first_packet_was_lost() -> None:
+    rules = "web_t self sctp_socket create connect; web_t port_t sctp_socket name_connect;" + WEBS + KERNELS
+    lost = rules.replace("web_t lo_t netif egress;", "")
+    assert _of_tcp(rules, packets.client_trials(PORTS), "dial sctp ipv4 80") == "ok"
+    assert _of_tcp(lost, packets.client_trials(PORTS), "dial sctp ipv4 80") == "EAGAIN at call 4"
+
+
+@pytest.mark.parametrize(("labels", "answer"), [(True, "ECONNREFUSED at call 2"), (False, "ok")])
+def test_older_kernels_label_the_packets_of_mptcp_as_their_own(labels: bool, answer: str) -> None:
+    kernel = replace(ALL_CHECKED, labels_subflows=labels)
+    assert _of_tcp(DIAL + KERNELS, packets.client_trials(PORTS), "dial mptcp ipv4 80", kernel) == answer
+
+
+@pytest.mark.parametrize(("ip", "lost"), [("ipv4", "ECONNREFUSED at call 2"), ("ipv6", "EAGAIN at call 4")])
+def test_an_echo_comes_from_the_kernel(ip: str, lost: str) -> None:
+    rules, name = "web_t self icmp_socket create write read;" + WEBS + KERNELS, f"ping icmp {ip}"
+    assert _of_tcp(rules, packets.client_trials(PORTS), name) == "ok"
+    unsent = rules.replace("web_t unlabeled_t packet send;", "")
+    assert _of_tcp(unsent, packets.client_trials(PORTS), name) == lost
+    unanswered = rules.replace("kernel_t lo_node_t node sendto;", "")
+    assert _of_tcp(unanswered, packets.client_trials(PORTS), name) == "EAGAIN at call 4"
+
+
 # -- what others made
 
 
@@ -324,7 +466,15 @@ def test_making_a_user_namespace_is_asked_for_by_newer_kernels(asks: bool, answe
 
 
 @pytest.mark.parametrize(
-    ("release", "asks"), [("6.1.176", True), ("5.10.0-30-amd64", False), ("6.0.1", False), ("7.0", True)]
+    ("release", "asks", "labels"),
+    [
+        ("6.1.176", True, False),
+        ("5.10.0-30-amd64", False, False),
+        ("6.0.1", False, False),
+        ("6.4.0", True, True),
+        ("7.0", True, True),
+    ],
 )
-def test_which_kernels_do(release: str, asks: bool) -> None:
-    assert HARDENED.kernel(True, release).asks_userns is asks
+def test_which_kernels_do(release: str, asks: bool, labels: bool) -> None:
+    kernel = HARDENED.kernel(True, release)
+    assert (kernel.asks_userns, kernel.labels_subflows) == (asks, labels)
