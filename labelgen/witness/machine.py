@@ -140,8 +140,8 @@ def boot(
     Takes: `modules`, those that the script loads; `processor`, the one to stay on; `audit`, whether the kernel prints
     the AVC lines; `timeout`, the seconds to wait for each line of the report; `progress`, told the share done (0 to 1).
 
-    Raises WitnessError for a witness whose report is not whole, ProgramMissing and ProgramFailed where the kernel
-    cannot be started or hangs.
+    Raises WitnessError for a witness whose report is not whole and for one that cannot be started or hangs,
+    ProgramMissing.
     """
     reader = Reader(script)
 
@@ -160,9 +160,12 @@ def boot(
             *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
         )
         program, arguments = ARGUMENTS[kernel.kind](kernel, image, processor, audit)
-        done = programs.watch(
-            program, *arguments, on_line=on_line, timeout=timeout, environment={"TMPDIR": scratch, "HOME": scratch}
-        )
+        try:
+            done = programs.watch(
+                program, *arguments, on_line=on_line, timeout=timeout, environment={"TMPDIR": scratch, "HOME": scratch}
+            )
+        except programs.ProgramFailed as error:
+            raise WitnessError(f"{kernel}, {reader.place}\n{error.message}", error.hint) from error
     console = done.stderr.decode("utf-8", "replace")
     try:
         return Booted(reader.report(), console)

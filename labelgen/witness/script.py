@@ -141,6 +141,12 @@ class Reader:
         """The share of the script that has been answered, 0 to 1."""
         return self._number / (len(self.script.lines) + 1)
 
+    @property
+    def place(self) -> str:
+        """How far the witness came."""
+        last = self.script.lines[self._number - 1][:160] if self._number else "the start"
+        return f"after line {self._number} of {len(self.script.lines) + 1}: {last}"
+
     def feed(self, line: bytes) -> bool:
         """Take one line; True after the last. Raises WitnessError for a line that answers nothing that was asked."""
         line = line.replace(b"\r", b"")
@@ -248,10 +254,7 @@ class Reader:
     def report(self) -> Report:
         """The whole report. Raises WitnessError when it has not ended."""
         if not self._ended:
-            last = self.script.lines[self._number - 1][:160] if self._number else "the start"
-            raise WitnessError(
-                f"the witness ended early, after line {self._number} of {len(self.script.lines) + 1}: {last}"
-            )
+            raise WitnessError(f"the witness ended early, {self.place}")
         return Report(self.release, self.answers, self.processes, self.words)
 
 

@@ -36,7 +36,7 @@ def _boot(tmp_path: Path, body: str, timeout: float = 30.0) -> machine.Booted:
 
 
 def test_a_kernel_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    with pytest.raises(ProgramFailed, match="did not finish within 1 seconds"):
+    with pytest.raises(WitnessError, match="after line 0 of 1: the start\ntaskset did not finish within 1 seconds"):
         _boot(tmp_path, f"sleep 321 & echo $! > {tmp_path}/child; exec sleep 321", timeout=1.0)
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 5
