@@ -14,7 +14,6 @@ from commandline import Place
 from labelgen import base as bases
 from labelgen import programs, proving
 from labelgen.errors import InputError, MachineError
-from labelgen.programs import ProgramFailed
 from labelgen.witness import machine
 from labelgen.witness.answers import WitnessError
 from labelgen.witness.kernels import Kernel
