@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 import click
 
 from labelgen import __version__
 from labelgen.errors import LabelgenError, MachineError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # command -> what it does. Each lives in labelgen/commands/ and is imported only when it is called.
 COMMANDS = {
@@ -48,6 +51,14 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"labelgen.commands.{cmd_name}")
         return cast(click.Command, module.command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers: click's own way is to import every command for its help."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

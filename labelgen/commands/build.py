@@ -13,7 +13,7 @@ from labelgen.shipped import packaged
 
 
 @click.command("build")
-@click.argument("names", nargs=-1, metavar="[ROLE]...")
+@click.argument("names", nargs=-1, metavar="[ROLE]...", shell_complete=options.complete_roles)
 @options.base
 @options.roles
 @options.templates

@@ -50,7 +50,7 @@ def _ask(tree: BuiltTree, reach: Reach, action: str, what: str) -> Answer:
 
 
 @click.command("can")
-@click.argument("role")
+@click.argument("role", shell_complete=options.complete_roles)
 @click.argument("action", type=click.Choice(["bind", "connect", "create", "send"]))
 @click.argument("what", metavar="PROTO/PORT|SOCKET")
 @options.build_folder

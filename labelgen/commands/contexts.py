@@ -13,7 +13,7 @@ from labelgen.host import contexts
 
 
 @click.command("contexts")
-@click.argument("name", metavar="ROLE")
+@click.argument("name", metavar="ROLE", shell_complete=options.complete_roles)
 @options.base
 @options.roles
 @options.host_root

@@ -14,7 +14,7 @@ from labelgen.host import export
 
 @click.command("export")
 @click.argument("form", metavar="|".join(export.FORMATS), type=click.Choice(list(export.FORMATS)))
-@click.argument("name", metavar="ROLE")
+@click.argument("name", metavar="ROLE", shell_complete=options.complete_roles)
 @click.option("--image", default=None, metavar="IMAGE", help="The image to start. Default: localhost/ROLE.")
 @click.option("--local-ports", default="", metavar="LOW-HIGH", help="The ports connections start from; see `run`.")
 @options.roles

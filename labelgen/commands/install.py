@@ -14,7 +14,7 @@ from labelgen.shipped import packaged
 
 
 @click.command("install")
-@click.argument("names", nargs=-1, metavar="[ROLE]...")
+@click.argument("names", nargs=-1, metavar="[ROLE]...", shell_complete=options.complete_roles)
 @options.build_folder
 @options.roles
 @options.host_root

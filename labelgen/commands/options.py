@@ -27,6 +27,13 @@ def chosen_roles(roles: Optional[Path]) -> Path:
     return roles or default_roles()
 
 
+def complete_roles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of roles that begin so, for a shell: those of the folder of role files."""
+    given = context.params.get("roles")
+    folder = given if isinstance(given, Path) else default_roles()
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
+
+
 def roles(command: Command) -> Command:
     """--roles"""
     return click.option(

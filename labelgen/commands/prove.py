@@ -15,7 +15,7 @@ WITNESSES = ("quickest", "uml", "qemu", "both")
 
 
 @click.command("prove")
-@click.argument("names", nargs=-1, metavar="[ROLE]...")
+@click.argument("names", nargs=-1, metavar="[ROLE]...", shell_complete=options.complete_roles)
 @options.build_folder
 @options.base
 @options.roles

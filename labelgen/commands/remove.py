@@ -12,7 +12,7 @@ from labelgen.host import install, store
 
 
 @click.command("remove")
-@click.argument("names", nargs=-1, metavar="[ROLE]...")
+@click.argument("names", nargs=-1, metavar="[ROLE]...", shell_complete=options.complete_roles)
 @click.option("--force", is_flag=True, help="Also while containers run in the role.")
 @options.host_root
 @options.host_store

@@ -15,7 +15,7 @@ from labelgen.shipped import packaged
 
 
 @click.command("rpm")
-@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.argument("roles", nargs=-1, metavar="[ROLE]...", shell_complete=options.complete_roles)
 @options.build_folder
 @click.option(
     "--output",
@@ -25,7 +25,14 @@ from labelgen.shipped import packaged
     show_default=True,
     help="Where the packages appear, all or none.",
 )
-@click.option("--target", default="fedora", show_default=True, metavar="TARGET", help=", ".join(targets.TARGETS) + ".")
+@click.option(
+    "--target",
+    default="fedora",
+    show_default=True,
+    metavar="TARGET",
+    help=", ".join(targets.TARGETS) + ".",
+    shell_complete=lambda _context, _parameter, begun: [name for name in targets.TARGETS if name.startswith(begun)],
+)
 @click.option("--bundle", is_flag=True, help="One package for all, instead of one for each role.")
 @click.option("--version", default="1.0", show_default=True, help="The version of the packages.")
 @click.option("--release", default="1", show_default=True, help="Their release, without the distribution's part.")

@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from labelgen import terminal
+from labelgen.commands import options
 from labelgen.host import launch
 
 
@@ -23,7 +24,7 @@ from labelgen.host import launch
     help="The ports connections start from, in which SELinux checks no bind. Default: one, or 60000-60999 for a role "
     "that starts connections.",
 )
-@click.argument("role")
+@click.argument("role", shell_complete=options.complete_roles)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ENGINE OPTIONS] IMAGE [COMMAND]")
 def command(
     engine: Optional[str], print_only: bool, local_ports: Optional[str], role: str, arguments: tuple[str, ...]

@@ -14,7 +14,7 @@ from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 
 
 @click.command("show")
-@click.argument("what", metavar="ROLE|lxc_base")
+@click.argument("what", metavar="ROLE|lxc_base", shell_complete=options.complete_roles)
 @options.build_folder
 @options.base
 @click.option("--parent", "parent", default=DEFAULT_PARENT, show_default=True, help="For lxc_base: the parent type.")

@@ -233,6 +233,30 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     assert shell(tmp_path, "bash", "-c", ask.format(tmp_path, "rpm --passp", 2)).split() == ["--passphrase-file"]
 
 
+def offered(words: str) -> list[str]:
+    """What bash is offered for the last of some words, from the shipped roles, in a process of its own."""
+    place = "import sys; sys.argv = ['labelgen']; from labelgen.__main__ import run; run()"
+    environment = {**os.environ, "_LABELGEN_COMPLETE": "bash_complete", "PYTHONPATH": str(TOP)}
+    environment.update(COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+    done = subprocess.run([sys.executable, "-c", place], cwd=TOP, env=environment, capture_output=True, check=True)
+    return [line.partition(",")[2] for line in done.stdout.decode().split()]
+
+
+def test_commands_roles_and_targets_are_offered() -> None:
+    assert offered("labelgen ") == list(cli.COMMANDS)
+    assert offered("labelgen can ") == ["dns", "ftp", "nonet", "web"]
+    assert offered("labelgen rpm w") == ["web"]
+    assert offered("labelgen rpm --target el") == ["el7", "el8", "el9", "el10"]
+    assert offered("labelgen build --roles packaging ") == []
+
+
+def test_a_shell_that_asks_for_commands_does_not_wait_for_all_to_be_imported() -> None:
+    place = "import sys; from labelgen import cli; import click; "
+    place += "cli.root.shell_complete(click.Context(cli.root), ''); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", place], capture_output=True, text=True, check=True)
+    assert [name for name in done.stdout.split() if name.startswith("labelgen.commands.")] == []
+
+
 def test_fish_completes_commands_and_options(tmp_path: Path) -> None:
     (tmp_path / "script").write_text(completion("fish"))
     ask = "source {}/script; complete --do-complete '{}'"
