@@ -132,7 +132,10 @@ def test_a_module_that_cannot_be_removed_is_told(installed: Host, tmp_path: Path
     done = installed.rpm("-e", "lxc-web-selinux", "lxc-dns-selinux")
     assert "semodule -r lxc_web failed:" in done.said
     assert "own/cil:1" in done.said
+    assert "when nothing needs it any more: semodule -X 200 -r lxc_web\n" in done.said
     assert installed.stored() == SHIPPED - {"lxc_dns"}
+    installed.rpm("-e", "lxc-ftp-selinux", "lxc-nonet-selinux", "lxc-base-selinux")
+    assert [path for path in installed.leftovers() if "rpm-state" in path] == []
 
 
 # -- upgrade and downgrade
@@ -244,8 +247,14 @@ def test_a_policy_store_that_cannot_be_read_is_told(host: Host, packages: Path) 
 
 @pytest.mark.parametrize(
     "config",
-    ["SELINUX=disabled\nSELINUXTYPE=targeted\n", "SELINUX=enforcing\nSELINUXTYPE=mls\n", "# nothing\n", None],
-    ids=["disabled", "another policy", "empty", "no file"],
+    [
+        "SELINUX=disabled\nSELINUXTYPE=targeted\n",
+        "SELINUX=Disabled\nSELINUXTYPE=targeted\n",
+        "SELINUX=enforcing\nSELINUXTYPE=mls\n",
+        "# nothing\n",
+        None,
+    ],
+    ids=["disabled", "Disabled", "another policy", "empty", "no file"],
 )
 def test_nothing_is_done_where_selinux_is_off(host: Host, packages: Path, config: str) -> None:
     path = host.root / "etc/selinux/config"
