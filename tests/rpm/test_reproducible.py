@@ -16,6 +16,23 @@ from labelgen.shipped import packaged
 LABELGEN = Path(sys.executable).parent / "labelgen"
 
 
+@pytest.fixture(scope="module")
+def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for LOCPATH with two locales in which much is otherwise: a decimal comma, an i without its dot, Latin 1.
+
+    Machines that build have but C; an LC_ALL that names a locale which is not there would change nothing.
+    """
+    folder = tmp_path_factory.mktemp("locales")
+    for name, source, charmap in (("tr_TR.UTF-8", "tr_TR", "UTF-8"), ("de_DE", "de_DE", "ISO-8859-1")):
+        if not Path(f"/usr/share/i18n/locales/{source}").exists() or shutil.which("localedef") is None:
+            pytest.skip("the sources of locales are not installed")
+        command = ["localedef", "--no-archive", "-i", source, "-f", charmap, str(folder / name)]
+        subprocess.run(command, check=True, capture_output=True)
+        answer = [sys.executable, "-c", "import locale; locale.setlocale(locale.LC_ALL, '')"]
+        subprocess.run(answer, env={"LOCPATH": str(folder), "LC_ALL": name}, check=True)
+    return folder
+
+
 def pack_elsewhere(
     tree: Path, folder: Path, environment: Mapping[str, str], prefix: Sequence[str] = (), umask: int = 0o022
 ) -> Path:
@@ -42,12 +59,15 @@ def assert_same(one: Path, other: Path) -> None:
         assert path.read_bytes() == (other / path.name).read_bytes(), f"{path.name} differs"
 
 
-def test_another_folder_locale_zone_home_and_umask(reference_build: Path, packages: Path, tmp_path: Path) -> None:
+def test_another_folder_locale_zone_home_and_umask(
+    reference_build: Path, packages: Path, locales: Path, tmp_path: Path
+) -> None:
     (tmp_path / "tmp dir").mkdir()
     (tmp_path / "home").mkdir()
     (tmp_path / "home/.rpmmacros").write_text("%vendor Somebody\n%packager Me\n%dist .mine\n%_topdir /nonexistent\n")
     environment = {
-        "LC_ALL": "de_DE.UTF-8",
+        "LC_ALL": "de_DE",
+        "LOCPATH": str(locales),
         "TZ": "Asia/Tokyo",
         "TMPDIR": str(tmp_path / "tmp dir"),
         "HOME": str(tmp_path / "home"),
@@ -64,14 +84,15 @@ def test_another_year(reference_build: Path, packages: Path, tmp_path: Path, whe
     assert_same(packages, out)
 
 
-def test_a_build_in_another_folder_year_locale_and_umask(reference_build: Path, tmp_path: Path) -> None:
+def test_a_build_in_another_folder_year_locale_and_umask(reference_build: Path, locales: Path, tmp_path: Path) -> None:
     """Modules, sources, verdict and manifest: what packages are made of."""
     faketime = shutil.which("faketime")
     if faketime is None:
         pytest.skip("faketime is not installed")
     place = tmp_path / "an other place"
     shutil.copytree(packaged("roles"), place / "my roles")
-    environment = {"LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo", "NO_FAKE_STAT": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(locales), "TZ": "Asia/Tokyo", "NO_FAKE_STAT": "1"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
     command = ["build", "--base", "reference", "--roles", "my roles", "--output", "out"]
     subprocess.run(
         [faketime, "-f", "@2031-07-01 12:00:00", LABELGEN, *command],
