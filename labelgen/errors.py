@@ -7,9 +7,8 @@ exit status of the command line: 2 the input is wrong, 3 the machine lacks somet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 TAB = " " * 4
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
@@ -40,8 +39,7 @@ class InputError(LabelgenError):
     """What the user gave (a role file, a base, an option) is wrong."""
 
 
-@dataclass(frozen=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with an input file, at a line and column (both from 1; 0 is the file as a whole)."""
 
     path: Path

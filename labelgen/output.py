@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -214,6 +213,8 @@ def _put(folder: Path, output: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Swap two folders in one step (renameat2, Linux 3.15); False where that is not to be had."""
+    import ctypes  # noqa: PLC0415 - only what replaces something needs it
+
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False

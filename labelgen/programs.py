@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
-from typing import IO, Callable, Optional, TypeVar, Union
+from typing import IO, TYPE_CHECKING, Callable, NamedTuple, Optional, TypeVar, Union, cast
 
 from labelgen.errors import MachineError, printable
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Argument = Union[str, Path]
 Item = TypeVar("Item")
@@ -80,8 +81,7 @@ def _last_words(stderr: bytes) -> str:
     return "\n".join([*(["..."] if len(lines) > MOST_LINES else []), *kept])
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(NamedTuple):
     """A program that ran and succeeded."""
 
     argv: tuple[str, ...]
@@ -172,6 +172,8 @@ def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
 
     Signals interrupt the main thread alone: a program that another one started is never lost half-way.
     """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and few commands need it
+
     over = Event()
     try:
         with ThreadPoolExecutor(number) as workers:
@@ -183,6 +185,33 @@ def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
                 raise
     finally:
         over.set()
+
+
+def _in_a_thread(function: Callable[[], Result]) -> Result:
+    """What `function` returns or raises, called in a thread of its own, as _workers would and for the same reason."""
+    ended: queue.SimpleQueue[tuple[Optional[Result], Optional[BaseException]]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            ended.put((function(), None))
+        except BaseException as error:
+            ended.put((None, error))
+
+    thread = Thread(target=work)
+    over = Event()
+    try:
+        thread.start()
+        result, error = ended.get()
+    except BaseException:
+        Thread(target=_kill_all, args=(over,), daemon=True).start()
+        if thread.ident is not None:
+            thread.join()
+        raise
+    finally:
+        over.set()
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
 
 def run(
@@ -203,8 +232,7 @@ def run(
     surroundings = {**os.environ, **(environment or {}), "LC_ALL": "C"}
     try:
         if current_thread() is main_thread():
-            with _workers(1) as workers:
-                done = workers.submit(_to_its_end, argv, stdin, cwd, surroundings, timeout).result()
+            done = _in_a_thread(lambda: _to_its_end(argv, stdin, cwd, surroundings, timeout))
         else:  # one of the workers, which is not interrupted
             done = _to_its_end(argv, stdin, cwd, surroundings, timeout)
     except subprocess.TimeoutExpired as error:

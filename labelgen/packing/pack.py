@@ -7,9 +7,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from labelgen import output, programs
 from labelgen.errors import InputError, MachineError
@@ -30,8 +29,7 @@ POLICY_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 POLICY_VERSION = re.compile(r"[0-9][A-Za-z0-9._+~^:]*(-[A-Za-z0-9._+~^]+)?\Z")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a person asks for."""
 
     build: Path
@@ -45,8 +43,7 @@ class Request:
     epoch: int
 
 
-@dataclass(frozen=True)
-class Packages:
+class Packages(NamedTuple):
     """Packages that were made."""
 
     plan: Plan

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from labelgen import programs
 from labelgen.errors import InputError
@@ -16,8 +15,7 @@ from labelgen.errors import InputError
 KEY_ID = re.compile(r"(0x)?[0-9A-Fa-f]{8,40}\Z|[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\Z")
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """The key to sign with: its name, and a file with its passphrase where no agent is to ask for one."""
 
     name: str

@@ -5,9 +5,8 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import jinja2
 
@@ -61,8 +60,7 @@ def script(text: str) -> str:
     return text.replace("%", "%%")
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A file of a package that semodule installs: a module, or the CIL module with its ports."""
 
     name: str
@@ -71,8 +69,7 @@ class Packed:
     version: int
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """One package of the spec, as the templates see it.
 
     order: shared before roles, for the notes of a transaction; types: those it brings; data: files beside the modules;
@@ -94,8 +91,7 @@ class Package:
     triggers: bool
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that decides the bytes of the packages."""
 
     tree: Tree

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from labelgen.errors import InputError
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """One distribution.
 
     name: as --target has it; dist: the end of a release; module_version: the highest module version that every minor
@@ -48,6 +46,8 @@ def named(name: str) -> Target:
     """The target of a name. Raises InputError."""
     if name in TARGETS:
         return TARGETS[name]
+    import difflib  # noqa: PLC0415 - only a mistyped target pays for it
+
     near = difflib.get_close_matches(name, TARGETS, n=1)
     raise InputError(
         f"there is no target '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelgen import output
 from labelgen.errors import InputError
@@ -21,11 +20,9 @@ _MODULE = re.compile(r"lxc_[a-z0-9]+(_[a-z0-9]+)*\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _PATH = re.compile(r"[a-z0-9_]+/[a-z0-9_]+\.[a-z]+\Z|(reach|verdict)\.json\Z")
 _CONTEXT = re.compile(r"(/\S*)\s+(?:--?\S?\s+)?system_u:object_r:([A-Za-z0-9_.]+):s0\Z")
-_SIGNS = re.compile(r"[.^$?*+|\[({\\]")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Files that a module labels: a regular expression, the folder it begins in, and their type."""
 
     pattern: str
@@ -33,8 +30,7 @@ class Place:
     type: str
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """One module of a build: its files, and the digest of each."""
 
     name: str
@@ -59,8 +55,7 @@ class Module:
         return "ports" in self.files
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """A build: its modules, the shared one first, and what was recorded of it."""
 
     folder: Path

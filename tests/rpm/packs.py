@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -59,4 +58,4 @@ def request(tree: Path, **changed: Any) -> Request:
         bundle=False,
         epoch=pack.DEFAULT_EPOCH,
     )
-    return replace(plain, **changed)
+    return plain._replace(**changed)
