@@ -29,6 +29,7 @@ SETOOLS_HINT = (
     "apt-get install python3-setools or dnf install python3-setools "
     "(the package called setools on PyPI is another program)"
 )
+_OTHER = "is another program, not the SELinux policy library"
 
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
@@ -135,17 +136,37 @@ def setools_module() -> Any:
     try:
         import setools  # noqa: PLC0415 - heavy: only commands that read a policy pay for it
     except ImportError as error:
-        raise MachineError("this Python cannot import setools", _setools_cure()) from error
+        other = _other_program()
+        what = (
+            f"{other} is another program, not the SELinux policy library" if other else "this Python cannot import it"
+        )
+        raise MachineError(f"there is no setools here: {what}", _setools_cure(bool(other))) from error
     if not hasattr(setools, "SELinuxPolicy"):
-        raise MachineError("the module setools found here is not the SELinux policy library", _setools_cure())
+        what = f"the module setools of {setools.__file__} is another program, not the SELinux policy library"
+        raise MachineError(what, _setools_cure(True))
     return setools
 
 
-def _setools_cure() -> str:
-    """What brings setools; in a virtual environment also what lets the distribution's packages in."""
+def _other_program() -> Optional[str]:
+    """What pip installed here as setools where Python knows no module of that name: PyPI's brings a module SETools."""
+    import importlib.metadata  # noqa: PLC0415 - slow to import, for an error alone
+
+    if importlib.util.find_spec("setools"):
+        return None
+    try:
+        return f"setools {importlib.metadata.version('setools')}, which pip installed,"
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _setools_cure(other: bool) -> str:
+    """What brings setools; before it, where there is another program of that name, what takes that away; in a virtual
+    environment also what lets the distribution's packages in."""
+    away = f"{sys.executable} -m pip uninstall setools, then " if other else ""
     if sys.prefix == sys.base_prefix:
-        return SETOOLS_HINT
-    return f"{SETOOLS_HINT}, and /usr/bin/python3 -m venv --system-site-packages for an environment that sees it"
+        return f"{away}{SETOOLS_HINT}"
+    venv = "/usr/bin/python3 -m venv --system-site-packages for an environment that sees it"
+    return f"{away}{SETOOLS_HINT}, and {venv}"
 
 
 @contextmanager

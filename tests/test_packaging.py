@@ -135,10 +135,37 @@ def test_without_setools_the_command_that_brings_it_is_told(environment: Path, t
     plain = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "error: this Python cannot import setools" in done.stderr
+    assert "error: there is no setools here: this Python cannot import it" in done.stderr
     for cure in ("apt-get install python3-setools", "dnf install python3-setools", "venv --system-site-packages"):
         assert cure in done.stderr
     assert not (tmp_path / "build").exists()
+
+
+def refusal_with(folder: Path, environment: Path) -> str:
+    """What is said in an environment without the distribution's setools, with the modules of a folder besides."""
+    command = [str(environment / "bin/labelgen"), "build", "--base", "reference"]
+    surroundings = {**os.environ, "PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    return str(done.stderr)
+
+
+def test_pypis_setools_is_told_from_selinuxs(environment: Path, tmp_path: Path) -> None:
+    """As `pip install setools` leaves it: a package setools whose module is SETools."""
+    (tmp_path / "SETools").mkdir()
+    (tmp_path / "SETools/__init__.py").write_text("import librosa\n")
+    (tmp_path / "SETools-1.2.3.dist-info").mkdir()
+    (tmp_path / "SETools-1.2.3.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: SETools\nVersion: 1.2.3\n")
+    said = refusal_with(tmp_path, environment)
+    assert "error: there is no setools here: setools 1.2.3, which pip installed, is another program" in said
+    assert f"hint: {environment}/bin/python" in said and "-m pip uninstall setools, then apt-get install" in said
+
+
+def test_another_module_of_the_name_setools_is_told(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "setools.py").write_text("def tool(): ...\n")
+    said = refusal_with(tmp_path, environment)
+    assert f"error: the module setools of {tmp_path}/setools.py is another program" in said
+    assert "-m pip uninstall setools, then apt-get install python3-setools" in said
 
 
 def test_an_installed_labelgen_builds_the_roles_that_came_with_it_as_the_checkout_does(
