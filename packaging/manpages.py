@@ -63,7 +63,7 @@ def heading(title: str, summary: str, date: str) -> list[str]:
 
 def command_pages(title: str, summary: str, command: click.Command, date: str) -> Iterator[tuple[str, str]]:
     """File name and page of a command, and of those below it if it is a group."""
-    context = click.Context(command, info_name=title)
+    context = click.Context(command, info_name=title, **root.context_settings)
     lines = [*heading(title, summary, date), ".SH SYNOPSIS"]
     usage = " ".join(command.collect_usage_pieces(context))
     lines += [f"\\fB{roff(title)}\\fR {roff(usage)}", ".SH DESCRIPTION", *paragraphs(command.help or "")]
