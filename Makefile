@@ -1,5 +1,6 @@
 # make build   what is missing on this machine, .venv, and `labelgen build`
 # make test    what the tests need besides, and all tests
+# make test-system   the roles on an enforcing system: two guests with real containers. As root; ten minutes
 # make lint    ruff and mypy
 # make mutate  each check taken out of the verifier, one at a time: some test notices. Ten minutes or more
 # make bench   times and memory beside the bare commands; BASE=... for one base only
@@ -8,7 +9,7 @@
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 BASE ?=
 
-.PHONY: build test lint mutate bench
+.PHONY: build test test-system lint mutate bench
 
 build:
 	@tools/setup build
@@ -17,6 +18,10 @@ build:
 test:
 	@tools/setup test
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+test-system:
+	@tools/setup system
+	.venv/bin/pytest tests/system
 
 lint:
 	@tools/setup test

@@ -58,7 +58,8 @@ class Machine:
 
     def ready(self, level: str = "build") -> None:
         """An environment that works and was set up for this very state, so that nothing is left but packages."""
-        (self.checkout / ".venv/bin").mkdir(parents=True)
+        (self.checkout / ".venv/bin").mkdir(parents=True, exist_ok=True)
+        (self.checkout / ".venv/bin/python").unlink(missing_ok=True)
         (self.checkout / ".venv/bin/python").symlink_to(PYTHON)
         (self.checkout / ".venv/bin/labelgen").write_text("#!/bin/sh\n")
         (self.checkout / ".venv/bin/labelgen").chmod(0o755)
@@ -170,6 +171,19 @@ def test_a_package_that_the_distribution_lacks_does_not_stop_the_others(machine:
     assert "note: there is no no-such-command here" in done.stderr
     (install,) = machine.calls_of([" install "])
     assert install.endswith(" install there")
+
+
+def test_a_need_of_several_levels_counts_for_each_of_them(machine: Machine) -> None:
+    as_root(machine)
+    machine.stand_in("apt-get")
+    machine.stand_in("apt-cache", KNOWN)
+    machine.needs("test,system  no-such-command  both  1", "system  no-such-other  whole  1")
+    for level in ("build", "test", "system"):
+        machine.ready(level)
+        assert machine.setup(level).returncode == 0
+    first, second = machine.calls_of([" install "])
+    assert first.endswith(" install both")
+    assert second.endswith(" install both whole")
 
 
 def test_what_only_the_tests_need_is_not_installed_for_a_build(machine: Machine) -> None:

@@ -1,0 +1,217 @@
+"""The program that the guest runs as a service: it starts the containers, tries everything, and reports in JSON lines.
+
+    guest.py install | packages
+
+`install` puts the roles into the policy with `labelgen install`; `packages` runs the control first, then installs the
+packages. It judges nothing: what the answers should have been is the test's to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import plan
+from plan import Attempt, Server
+
+REPORT = Path("/dev/virtio-ports/report")
+AUDIT_LOG = Path("/var/log/audit/audit.log")
+HERE = Path(__file__).parent
+
+# Emulated, a command takes up to ten times its usual time.
+COMMAND_SECONDS = 120
+READY_SECONDS = 90
+EVIDENCE_SECONDS = 5
+
+
+class Report:
+    """Where the answers go, one JSON object a line."""
+
+    def __init__(self) -> None:
+        self._file = REPORT.open("w", buffering=1, encoding="utf-8")
+
+    def say(self, step: str, **what: Any) -> None:
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        self._file.write(json.dumps({"step": step, "uptime": uptime, **what}) + "\n")
+
+
+def run(*command: str, timeout: float = COMMAND_SECONDS) -> dict[str, Any]:
+    """Run a command to its end: exit status, standard output, what it said on standard error."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"status": None, "out": "", "err": f"no end within {timeout} s"}
+    return {"status": done.returncode, "out": done.stdout[-20000:], "err": done.stderr[-2000:]}
+
+
+def prepare_volumes() -> None:
+    """The files that the containers use, with the labels that the policy's file contexts give them."""
+    for top in ("/srv/lxc", "/srv/plain"):
+        for name in ("web", "dns", "ftp/upload"):
+            Path(top, name).mkdir(parents=True, exist_ok=True)
+        Path(top, "web/index.html").write_text(plan.PAGE + "\n")
+        Path(top, "dns/hosts").write_text("192.0.2.6 old.example\n")
+        Path(top, "ftp/greeting").write_text(plan.GREETING + "\n")
+        Path(top, "ftp/upload").chmod(0o777)
+    private = Path(plan.PRIVATE)
+    private.parent.mkdir(exist_ok=True)
+    private.write_text(plan.SECRET + "\n")
+    # Debian 13's podman may not relabel what has the label of /srv, so `:Z` needs a label that it may change.
+    for top in ("/srv/plain", private.parent):
+        for path in (Path(top), *Path(top).rglob("*")):
+            os.setxattr(path, "security.selinux", b"system_u:object_r:container_file_t:s0")
+
+
+def start_peer(report: Report) -> None:
+    """The container that the others dial."""
+    serve = f"nginx && exec {plan.dns_server(plan.PEER_ANSWER)}"
+    report.say("peer", **run("podman", "run", "-d", "--name", "peer", "--ip", plan.PEER, plan.IMAGE, "sh", "-c", serve))
+
+
+def start(report: Report, servers: Sequence[Server], *engine: str) -> dict[str, str]:
+    """Start the containers, and tell in which context each runs; name -> context."""
+    contexts = {}
+    for server in servers:
+        role = (server.role,) if engine[0] == "labelgen" else ()
+        done = run(*engine, *role, "-d", "--name", server.name, *server.options, plan.IMAGE, *server.command)
+        context = _context(server.name) if done["status"] == 0 else ""
+        logs = {} if context else {"logs": run("podman", "logs", server.name)}
+        report.say("started", server=server.name, context=context, **logs, **done)
+        contexts[server.name] = context
+    return contexts
+
+
+def _context(container: str) -> str:
+    """The context that a container runs in, empty when it has ended."""
+    process = run("podman", "inspect", "--format", "{{.State.Pid}}", container)["out"].strip()
+    try:
+        return Path("/proc", process, "attr/current").read_text().strip("\0\n")
+    except OSError:
+        return ""
+
+
+def attempt_all(report: Report, prefix: str, contexts: dict[str, str]) -> None:
+    """Try everything; with what was refused comes what the kernel said of it."""
+    for number, attempt in enumerate(plan.ATTEMPTS):
+        before = AUDIT_LOG.stat().st_size
+        shell = ("sh", "-c", attempt.command)
+        done = run(*(shell if attempt.on_host else ("podman", "exec", attempt.server, *shell)))
+        if attempt.on_host:
+            done = _when_ready(shell, attempt, done)
+        denials = _denials(before, contexts[attempt.server], wanted=attempt.refusal is not None)
+        report.say(prefix, number=number, denials=denials, **done)
+
+
+def _when_ready(shell: Sequence[str], attempt: Attempt, done: dict[str, Any]) -> dict[str, Any]:
+    """A server needs a while until it serves."""
+    end = time.monotonic() + READY_SECONDS
+    while attempt.says not in done["out"] and time.monotonic() < end:
+        time.sleep(1)
+        done = run(*shell)
+    return done
+
+
+def _denials(before: int, context: str, wanted: bool) -> list[str]:
+    """The AVC lines about a context that the audit daemon wrote since its log was this long."""
+    end = time.monotonic() + (EVIDENCE_SECONDS if wanted else 0)
+    while True:
+        with AUDIT_LOG.open("rb") as file:
+            file.seek(before)
+            lines = [
+                line for line in file.read().decode("utf-8", "replace").splitlines() if f" scontext={context} " in line
+            ]
+        if lines or time.monotonic() >= end:
+            return lines
+        time.sleep(0.2)
+
+
+def stop_all(report: Report) -> None:
+    report.say("stopped", **run("podman", "rm", "-f", "-a", "-t", "0"))
+
+
+def with_labelgen(report: Report) -> None:
+    """The roles, put into the policy with `labelgen install`."""
+    report.say("status before", **run("labelgen", "status", "--json"))
+    report.say("refused run", **run("labelgen", "run", "web", plan.IMAGE, "true", timeout=600))
+    report.say("install", **run("labelgen", "install", "--json", timeout=1200))
+    report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
+    _try_roles(report)
+    report.say("status running", **run("labelgen", "status", "--json", timeout=600))
+    report.say("refused remove", **run("labelgen", "remove", timeout=600))
+    stop_all(report)
+    report.say("remove", **run("labelgen", "remove", "--json", timeout=1200))
+    _report_removed(report)
+
+
+def with_packages(report: Report) -> None:
+    """First the control, then the roles put into the policy by the scriptlets of their packages."""
+    start_peer(report)
+    plain = [plan.plain(server) for server in plan.SERVERS]
+    attempt_all(report, "control", start(report, plain, "podman", "run"))
+    stop_all(report)
+    packages = sorted(str(path) for path in (HERE / "packages").glob("*.noarch.rpm"))
+    report.say("install", **run("rpm", "-i", "--nodeps", *packages, timeout=1200))
+    report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
+    _try_roles(report)
+    stop_all(report)
+    names = run("rpm", "-qa", "--qf", "%{name}\n", "lxc-*")["out"].split()
+    report.say("remove", **run("rpm", "-e", *names, timeout=1200))
+    _report_removed(report)
+
+
+def _try_roles(report: Report) -> None:
+    for folder in (plan.CONTENT, plan.ZONES, plan.UPLOADS):
+        report.say("label", path=folder, context=os.getxattr(folder, "security.selinux").decode().strip("\0"))
+    start_peer(report)
+    attempt_all(report, "attempt", start(report, plan.SERVERS, "labelgen", "run"))
+
+
+def _report_removed(report: Report) -> None:
+    report.say("status removed", **run("labelgen", "status", "--json", timeout=600))
+    report.say("modules left", **run("semodule", "-lfull"))
+    contexts = Path("/etc/selinux/default/contexts/files/file_contexts").read_text()
+    report.say("contexts left", lines=[line for line in contexts.splitlines() if ":lxc_" in line])
+
+
+WAYS = {"install": with_labelgen, "packages": with_packages}
+
+
+def main() -> None:
+    report = Report()
+    way = next(word.partition("=")[2] for word in Path("/proc/cmdline").read_text().split() if word.startswith("way="))
+    report.say(
+        "guest",
+        way=way,
+        enforcing=Path("/sys/fs/selinux/enforce").read_text().strip(),
+        context=Path("/proc/self/attr/current").read_text().strip("\0\n"),
+        engine=run("podman", "info", "--format", "{{.Host.Security.SELinuxEnabled}} {{.Version.Version}}"),
+        kernel=os.uname().release,
+    )
+    # Without it Debian 13's policy lets no container of root's change a user, which servers do as they start.
+    report.say("boolean", **run("setsebool", f"{plan.BOOLEAN}=on"))
+    try:
+        prepare_volumes()
+        WAYS[way](report)
+    except Exception as error:
+        report.say("broken", error=repr(error))
+        raise
+    report.say("end", enforcing=Path("/sys/fs/selinux/enforce").read_text().strip())
+
+
+if __name__ == "__main__":
+    main()

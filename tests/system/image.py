@@ -1,0 +1,274 @@
+"""The guest: a Debian 13 with podman and SELinux enforcing, made of Debian's packages and booted in qemu."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import plan
+
+from labelgen import base as bases
+
+HERE = Path(__file__).parent
+TOP = HERE.parent.parent
+
+SUITE = "trixie"
+POLICY_TYPE = "default"
+GUEST_PACKAGES = (
+    *("auditd", "dbus", "initramfs-tools", "iproute2", "kmod", "linux-image-cloud-amd64", "systemd-sysv", "udev"),
+    *("aardvark-dns", "crun", "netavark", "nftables", "podman"),
+    *("checkpolicy", "policycoreutils", "secilc", "selinux-policy-default", "selinux-utils", "semodule-utils"),
+    *("python3-click", "python3-jinja2", "python3-pydantic", "python3-selinux", "python3-setools", "python3-yaml"),
+    *("bind9-dnsutils", "curl", "rpm", "zstd"),
+)
+CONTAINER_PACKAGES = ("bind9-dnsutils", "curl", "dnsmasq-base", "nginx-light", "python3-minimal", "vsftpd")
+WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+# podman's domain may not make the kernel load modules (Debian 13's policy), so they are there before it starts.
+KERNEL_MODULES = (
+    *("overlay", "bridge", "veth", "br_netfilter", "nf_tables", "nf_conntrack", "nf_nat"),
+    *("nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "nft_fib_inet", "nft_compat", "nft_reject_inet", "nft_limit"),
+)
+INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
+
+# Not labelled as programs by Debian 13's policy, and so not podman's to start.
+FILE_CONTEXTS = "".join(
+    f"/usr/lib/podman/{name}\t--\tsystem_u:object_r:bin_t:s0\n" for name in ("netavark", "aardvark-dns")
+)
+
+UNIT = """\
+[Unit]
+Description=What is tried in this guest
+After=multi-user.target auditd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 /opt/guest/guest.py
+WorkingDirectory=/opt/guest
+TimeoutStartSec=infinity
+Environment=HOME=/root LANG=C.UTF-8
+"""
+
+# Runs in a mount namespace of its own, with the guest's root as /: podman wants one that is a mount.
+ENTER = """\
+set -eu
+mount --make-rprivate /
+mount --bind "$1" "$1"
+cd "$1"
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mount -t tmpfs tmpfs run
+pivot_root . mnt
+cd /
+umount -l /mnt
+shift
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"
+"""
+
+SETTLE = f"""\
+set -eu
+systemctl -q enable guest.timer
+systemctl -q mask getty.target serial-getty@.service systemd-timesyncd.service apt-daily.timer \\
+    apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer podman-auto-update.timer \\
+    podman.service podman.socket podman-restart.service systemd-networkd.service systemd-networkd.socket
+podman import -q --change 'CMD ["sh"]' /var/tmp/servers.tar {plan.IMAGE} 2>&1
+rm /var/tmp/servers.tar
+update-initramfs -u 2>&1
+"""
+
+TIMER = """\
+[Timer]
+OnBootSec=1s
+AccuracySec=1s
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+RECIPE = (
+    *(SUITE, GUEST_PACKAGES, CONTAINER_PACKAGES, WITHOUT, KERNEL_MODULES, INITRAMFS_MODULES, FILE_CONTEXTS),
+    *(UNIT, TIMER, ENTER, SETTLE),
+)
+
+# A step says nothing while it works, and installing roles takes minutes where the processor is emulated.
+SILENCE_SECONDS = 1200.0
+MEMORY = "1536M"
+END = "end"
+
+
+def call(*command: object) -> str:
+    """Run a program to its end; what it printed. What it said is the failure when it fails."""
+    done = subprocess.run(
+        list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"{command[0]} ended with {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+    )
+    return done.stdout
+
+
+def enter(root: Path, *command: object) -> str:
+    """Run a command with this folder as its /."""
+    return call("unshare", "--mount", "sh", "-c", ENTER, "enter", root, *command)
+
+
+def _bootstrap(packages: Sequence[str], form: str, target: Path) -> None:
+    excludes = [f"--dpkgopt=path-exclude={pattern}" for pattern in WITHOUT]
+    recommends = "--aptopt=APT::Install-Recommends false"
+    include = f"--include={','.join(packages)}"
+    call(
+        "mmdebstrap", "--quiet", "--variant=minbase", recommends, *excludes, include, f"--format={form}", SUITE, target
+    )
+
+
+def _make_root(folder: Path) -> None:
+    """The guest's files, without labelgen: what is costly to make and always the same."""
+    root, servers = folder / "root", folder / "servers.tar"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_bootstrap, (GUEST_PACKAGES, CONTAINER_PACKAGES), ("directory", "tar"), (root, servers)))
+    shutil.move(servers, root / "var/tmp/servers.tar")
+    etc = root / "etc"
+    (etc / "selinux/config").write_text(f"SELINUX=enforcing\nSELINUXTYPE={POLICY_TYPE}\n")
+    (etc / f"selinux/{POLICY_TYPE}/contexts/files/file_contexts.local").write_text(FILE_CONTEXTS)
+    (etc / "fstab").write_text("/dev/vda / ext4 defaults 0 0\n")
+    (etc / "hostname").write_text("guest\n")
+    (etc / "modules-load.d/guest.conf").write_text("".join(f"{name}\n" for name in KERNEL_MODULES))
+    (etc / "systemd/system/guest.service").write_text(UNIT)
+    (etc / "systemd/system/guest.timer").write_text(TIMER)
+    (etc / "initramfs-tools/modules").write_text("".join(f"{name}\n" for name in INITRAMFS_MODULES))
+    (etc / "initramfs-tools/conf.d/guest").write_text("MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n")
+    enter(root, "sh", "-c", SETTLE)
+
+
+def guest_root() -> Path:
+    """The guest's files, from the cache where a guest of this recipe was made before."""
+    digest = hashlib.sha256(repr(RECIPE).encode()).hexdigest()[:16]
+    cache = bases.cache_folder()
+    folder = cache / f"test-guest-{digest}"
+    with _locked(cache / ".test-guest.lock"):
+        if not folder.exists():
+            scratch = cache / f".test-guest-{os.getpid()}"
+            scratch.mkdir()
+            try:
+                _make_root(scratch)
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder / "root"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# -- labelgen in it
+
+
+def put_labelgen_in(root: Path, scratch: Path) -> None:
+    """labelgen as a wheel brings it, and what the guest runs."""
+    wheels = scratch / "wheel"
+    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, TOP)
+    libraries = next((root / "usr/lib").glob("python3.*/")).name
+    target = root / "usr/local/lib" / libraries / "dist-packages"
+    shutil.unpack_archive(next(wheels.glob("*.whl")), target, "zip")
+    command = root / "usr/local/bin/labelgen"
+    command.write_text('#!/bin/sh\nexec /usr/bin/python3 -m labelgen "$@"\n')
+    command.chmod(0o755)
+    (root / "opt/guest").mkdir()
+    for name in ("guest.py", "plan.py"):
+        shutil.copy(HERE / name, root / "opt/guest")
+
+
+def make_disk(root: Path, disk: Path) -> None:
+    """A file system with the guest's files, each with the label that the guest's policy gives it."""
+    contexts = f"/etc/selinux/{POLICY_TYPE}/contexts/files/file_contexts"
+    enter(root, "setfiles", "-F", contexts, "/")
+    with disk.open("wb") as file:
+        file.truncate(4 << 30)
+    call("mkfs.ext4", "-q", "-O", "^has_journal", "-d", root, disk)
+
+
+# -- a run
+
+
+def boot(root: Path, disk: Path, way: str, console: Path) -> Iterator[dict[str, Any]]:
+    """Boot the guest with a copy of the disk that is thrown away; what it reports, as it comes.
+
+    Raises AssertionError for a guest that falls silent or ends early.
+    """
+    kernel, initramfs = (next((root / "boot").glob(pattern)) for pattern in ("vmlinuz-*", "initrd.img-*"))
+    words = (
+        "console=ttyS0 root=/dev/vda rw lsm=selinux enforcing=1 audit=1 audit_backlog_limit=8192 fsck.mode=skip "
+        f"systemd.show_status=false systemd.getty_auto=no net.ifnames=0 quiet panic=-1 way={way}"
+    )
+    command = [
+        *("qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", "max", "-m", MEMORY, "-smp", "2"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-kernel", kernel, "-initrd", initramfs, "-append", words),
+        *("-drive", f"file={disk},format=raw,if=virtio,snapshot=on,cache=unsafe"),
+        *("-serial", f"file:{console}", "-device", "virtio-serial-pci"),
+        *("-chardev", "file,id=report,path=/dev/stdout", "-device", "virtserialport,chardev=report,name=report"),
+    ]
+    with subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            for line in _lines(process.stdout.fileno()):
+                told = json.loads(line)
+                yield told
+                if told["step"] == END:
+                    return
+        finally:
+            process.kill()
+    said = console.read_text(errors="replace").splitlines()[-30:]
+    raise AssertionError("the guest ended before its report\n" + "\n".join(said))
+
+
+def _lines(source: int) -> Iterator[bytes]:
+    """Lines, until there are no more; AssertionError where none comes for too long."""
+    held = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(source, selectors.EVENT_READ)
+        while True:
+            assert selector.select(SILENCE_SECONDS), f"the guest said nothing for {SILENCE_SECONDS:.0f} s"
+            more = os.read(source, 1 << 16)
+            if not more:
+                return
+            *lines, held = (held + more).split(b"\n")
+            yield from lines
+
+
+def main() -> None:
+    """Make the guest and run one way by hand: `image.py install`, with what it reports on standard output."""
+    scratch = Path(sys.argv[2])
+    start = time.monotonic()
+    root = scratch / "root"
+    call("cp", "-a", "--reflink=auto", guest_root(), root)
+    print(f"{time.monotonic() - start:.0f} s: root", file=sys.stderr)
+    put_labelgen_in(root, scratch)
+    print(enter(root, "labelgen", "build", "--base", f"/var/lib/selinux/{POLICY_TYPE}", "--output", "/opt/guest/build"))
+    print(f"{time.monotonic() - start:.0f} s: built", file=sys.stderr)
+    make_disk(root, scratch / "disk")
+    print(f"{time.monotonic() - start:.0f} s: disk", file=sys.stderr)
+    for told in boot(root, scratch / "disk", sys.argv[1], scratch / "console"):
+        print(f"{time.monotonic() - start:.0f} s", json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()
