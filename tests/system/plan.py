@@ -145,8 +145,9 @@ LISTEN = _python("import socket; socket.create_server(('', 12345)); print('serve
 UNIX_SOCKET = _python("import socket as s; s.socket(s.AF_UNIX).bind('/tmp/a'); print('bound')")
 
 DIALS, ASKS, SERVES_WEB = "dials a web server", "asks a DNS server, UDP", "serves the web"
-MAY_NOT_DIAL = Refusal("tcp_socket", "name_connect", "http_port_t")
-MAY_NOT_SERVE_WEB = Refusal("tcp_socket", "name_bind", "http_port_t")
+NO_CONNECT = Refusal("tcp_socket", "connect", "self")
+NO_CONNECT_THERE = Refusal("tcp_socket", "name_connect", "http_port_t")
+NO_BIND_THERE = Refusal("tcp_socket", "name_bind", "http_port_t")
 NO_UDP = Refusal("udp_socket", "create", "self")
 NO_TCP = Refusal("tcp_socket", "create", "self")
 
@@ -159,7 +160,7 @@ ATTEMPTS = (
         "changed",
         Refusal("dir", "write", "lxc_web_content_t"),
     ),
-    Attempt("web", DIALS, _dial(), "nginx", MAY_NOT_DIAL),
+    Attempt("web", DIALS, _dial(), "nginx", NO_CONNECT),
     Attempt("web", ASKS, _ask(), PEER_ANSWER, NO_UDP),
     Attempt("web", "listens on tcp/12345", LISTEN, "served", Refusal("tcp_socket", "name_bind", "unreserved_port_t")),
     Attempt("web", "reads its private file", "cat /secret", SECRET),
@@ -177,8 +178,8 @@ ATTEMPTS = (
     Attempt("dns", "asks a DNS server, UDP", _ask(), PEER_ANSWER),
     Attempt("dns", "asks a DNS server, TCP", _ask("+tcp"), PEER_ANSWER),
     Attempt("dns", "writes a zone", "echo 192.0.2.7 new.example >> /srv/dns/hosts && echo written", "written"),
-    Attempt("dns", SERVES_WEB, SERVE_WEB, "served", MAY_NOT_SERVE_WEB),
-    Attempt("dns", DIALS, _dial(), "nginx", MAY_NOT_DIAL),
+    Attempt("dns", SERVES_WEB, SERVE_WEB, "served", NO_BIND_THERE),
+    Attempt("dns", DIALS, _dial(), "nginx", NO_CONNECT_THERE),
     Attempt(
         "dns",
         "reads the web role's page",
@@ -194,8 +195,8 @@ ATTEMPTS = (
         on_host=True,
     ),
     Attempt("ftp", "gives a file, published", "curl -sS -m 30 ftp://127.0.0.1:2121/greeting", GREETING, on_host=True),
-    Attempt("ftp", DIALS, _dial(), "nginx", MAY_NOT_DIAL),
-    Attempt("ftp", SERVES_WEB, SERVE_WEB, "served", MAY_NOT_SERVE_WEB),
+    Attempt("ftp", DIALS, _dial(), "nginx", NO_CONNECT),
+    Attempt("ftp", SERVES_WEB, SERVE_WEB, "served", NO_BIND_THERE),
     Attempt("ftp", ASKS, _ask(), PEER_ANSWER, NO_UDP),
     Attempt(
         "ftp",
