@@ -25,6 +25,9 @@ REPORT = Path("/dev/virtio-ports/report")
 AUDIT_LOG = Path("/var/log/audit/audit.log")
 HERE = Path(__file__).parent
 
+# rpm's plugin for SELinux starts scriptlets in rpm_script_t, which Debian's policy does not have.
+RPM = ("rpm", "--noplugins")
+
 # Emulated, a command takes up to ten times its usual time.
 COMMAND_SECONDS = 120
 READY_SECONDS = 90
@@ -72,8 +75,8 @@ def prepare_volumes() -> None:
     private.parent.mkdir(exist_ok=True)
     private.write_text(plan.SECRET + "\n")
     # Debian 13's podman may not relabel what has the label of /srv, so `:Z` needs a label that it may change.
-    for top in ("/srv/plain", private.parent):
-        for path in (Path(top), *Path(top).rglob("*")):
+    for folder in (Path("/srv/plain"), private.parent):
+        for path in (folder, *folder.rglob("*")):
             os.setxattr(path, "security.selinux", b"system_u:object_r:container_file_t:s0")
 
 
@@ -113,7 +116,8 @@ def attempt_all(report: Report, prefix: str, contexts: dict[str, str]) -> None:
         done = run(*(shell if attempt.on_host else ("podman", "exec", attempt.server, *shell)))
         if attempt.on_host:
             done = _when_ready(shell, attempt, done)
-        denials = _denials(before, contexts[attempt.server], wanted=attempt.refusal is not None)
+        refused = done["status"] != 0 and not attempt.on_host
+        denials = _denials(before, contexts[attempt.server], wanted=refused)
         report.say(prefix, number=number, denials=denials, **done)
 
 
@@ -165,12 +169,12 @@ def with_packages(report: Report) -> None:
     attempt_all(report, "control", start(report, plain, "podman", "run"))
     stop_all(report)
     packages = sorted(str(path) for path in (HERE / "packages").glob("*.noarch.rpm"))
-    report.say("install", **run("rpm", "-i", "--nodeps", *packages, timeout=1200))
+    report.say("install", **run(*RPM, "-i", "--nodeps", *packages, timeout=1200))
     report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
     _try_roles(report)
     stop_all(report)
     names = run("rpm", "-qa", "--qf", "%{name}\n", "lxc-*")["out"].split()
-    report.say("remove", **run("rpm", "-e", *names, timeout=1200))
+    report.say("remove", **run(*RPM, "-e", *names, timeout=1200))
     _report_removed(report)
 
 
