@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -330,6 +332,27 @@ def test_a_policy_that_the_kernel_refuses_is_told(host: Host, packages: Path) ->
     pretend_enabled(host)
     host.replace("load_policy", "exit 2")
     assert "load_policy failed" in host.rpm("-i", *binaries(packages)).said
+
+
+def test_where_selinux_is_on_the_kernel_is_asked_for_the_types(host: Host, packages: Path) -> None:
+    """setfiles may not read a file of the scriptlet's there: neither Debian 13 nor Fedora has a rule that lets it."""
+    pretend_enabled(host)
+    host.replace("setfiles", 'case "$*" in *rpm-state*) exit 1;; esac; exec setfiles.real "$@"')
+    kernel = host.root / "sys/fs/selinux/context"
+    kernel.parent.mkdir(parents=True)
+    kernel.touch()
+    assert host.rpm("-i", *binaries(packages)).said == ""
+    assert kernel.read_text() in {"system_u:object_r:lxc_web_t:s0", "system_u:object_r:lxc_web_content_t:s0"}
+
+
+def test_a_type_that_the_kernel_does_not_know_is_told(host: Host, packages: Path) -> None:
+    pretend_enabled(host)
+    kernel = host.root / "sys/fs/selinux/context"
+    kernel.parent.mkdir(parents=True)
+    os.mknod(kernel, 0o666 | stat.S_IFCHR, os.makedev(1, 7))  # /dev/full: no write to it succeeds
+    said = host.rpm("-i", *binaries(packages)).said
+    assert "lxc-web-selinux: NOT INSTALLED in the policy" in said
+    assert "the type lxc_web_t is not in the policy (/sys/fs/selinux/context)" in said
 
 
 # -- one package for all

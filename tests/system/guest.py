@@ -156,6 +156,8 @@ def with_labelgen(report: Report) -> None:
     report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
     _try_roles(report)
     report.say("status running", **run("labelgen", "status", "--json", timeout=600))
+    _start_quadlet(report)
+    _start_by_default(report)
     report.say("refused remove", **run("labelgen", "remove", timeout=600))
     stop_all(report)
     report.say("remove", **run("labelgen", "remove", "--json", timeout=1200))
@@ -183,6 +185,31 @@ def _try_roles(report: Report) -> None:
         report.say("label", path=folder, context=os.getxattr(folder, "security.selinux").decode().strip("\0"))
     start_peer(report)
     attempt_all(report, "attempt", start(report, plan.SERVERS, "labelgen", "run"))
+
+
+SHOW = "cat /proc/self/attr/current; echo; cd /proc/sys/net/ipv4; cat tcp_fastopen ip_local_port_range"
+
+
+def _start_quadlet(report: Report) -> None:
+    """A container that systemd starts from what `labelgen export` prints."""
+    made = run("labelgen", "export", "quadlet", "web", "--image", plan.IMAGE)
+    unit = Path("/etc/containers/systemd/exported.container")
+    unit.write_text(made["out"].replace("[Container]\n", "[Container]\nExec=sleep infinity\n"))
+    run("systemctl", "daemon-reload")
+    started = run("systemctl", "start", "exported.service")
+    told = run("podman", "exec", "systemd-exported", "sh", "-c", SHOW)
+    report.say("quadlet", started=started, unit=unit.read_text(), **told)
+    run("systemctl", "stop", "exported.service")
+    unit.unlink()
+
+
+def _start_by_default(report: Report) -> None:
+    """A container that names no type, with the defaults that `labelgen contexts` prints."""
+    place = Path("/etc/selinux/default/contexts/lxc_contexts")
+    before = place.read_bytes()
+    place.write_text(run("labelgen", "contexts", "nonet")["out"])
+    report.say("by default", **run("podman", "run", "--rm", plan.IMAGE, "cat", "/proc/self/attr/current"))
+    place.write_bytes(before)
 
 
 def _report_removed(report: Report) -> None:

@@ -225,6 +225,18 @@ def test_status_counts_the_containers(guests: dict[str, Guest]) -> None:
     assert "lxc_web_t:s0:c11,c12" in " ".join(container["context"] for container in roles["web"])
 
 
+def test_a_quadlet_that_was_exported_runs_in_the_role_with_its_sysctls(guests: dict[str, Guest]) -> None:
+    told = guests["install"].step("quadlet")
+    context, fast_open, local_ports = told["out"].split("\n", 2)
+    assert context.startswith("system_u:system_r:lxc_web_t:s0:c"), told
+    assert (fast_open, local_ports.split()) == ("0", ["65535", "65535"])
+
+
+def test_a_role_can_be_the_default_type_of_a_host(guests: dict[str, Guest]) -> None:
+    told = guests["install"].step("by default")
+    assert told["out"].startswith("system_u:system_r:lxc_nonet_t:s0:c"), told
+
+
 def test_files_of_the_roles_are_labelled(guest: Guest) -> None:
     labels = {told["path"]: told["context"].split(":")[2] for told in guest.steps("label")}
     assert labels == {
