@@ -151,13 +151,13 @@ def stop_all(report: Report) -> None:
 def with_labelgen(report: Report) -> None:
     """The roles, put into the policy with `labelgen install`."""
     report.say("status before", **run("labelgen", "status", "--json"))
-    report.say("refused run", **run("labelgen", "run", "web", plan.IMAGE, "true", timeout=600))
     report.say("install", **run("labelgen", "install", "--json", timeout=1200))
     report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
     _try_roles(report)
     report.say("status running", **run("labelgen", "status", "--json", timeout=600))
     _start_quadlet(report)
     _start_by_default(report)
+    report.say("refused run", **run("labelgen", "run", "mail", plan.IMAGE, "true", timeout=600))
     report.say("refused remove", **run("labelgen", "remove", timeout=600))
     stop_all(report)
     report.say("remove", **run("labelgen", "remove", "--json", timeout=1200))

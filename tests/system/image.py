@@ -188,6 +188,7 @@ def put_labelgen_in(root: Path, scratch: Path) -> None:
     libraries = next((root / "usr/lib").glob("python3.*/")).name
     target = root / "usr/local/lib" / libraries / "dist-packages"
     shutil.unpack_archive(next(wheels.glob("*.whl")), target, "zip")
+    enter(root, "/usr/bin/python3", "-m", "compileall", "-q", "/" / target.relative_to(root))
     command = root / "usr/local/bin/labelgen"
     command.write_text('#!/bin/sh\nexec /usr/bin/python3 -m labelgen "$@"\n')
     command.chmod(0o755)
