@@ -332,7 +332,7 @@ def _check_unused(names: Sequence[str]) -> None:
         running = state.processes_of(f"lxc_{name}_t")
         if running:
             raise InputError(
-                f"lxc_{name}_t has running processes ({len(running)}; one is {running[0]}): without the type they would "
-                "be nothing to SELinux",
+                f"lxc_{name}_t has running processes ({len(running)}; one is {running[0]}): without the type they "
+                "would be nothing to SELinux",
                 "stop these containers first, or say --force",
             )
