@@ -378,9 +378,7 @@ class Verification:
 def _own_perms(network: Network, protocol: Protocol) -> frozenset[str]:
     """What a declared protocol allows on the role's own sockets."""
     name = protocol.name
-    serves = (
-        SERVE if network.bound(name) and protocol.accepts else ("bind",) if network.bound(name) or name == "udp" else ()
-    )
+    serves = SERVE if network.bound(name) and protocol.accepts else ("bind",) if name == "udp" else ()
     connects = ("connect",) if network.reached(name) or (name == "udp" and network.connect.udp) else ()
     return frozenset((*SOCKET_USE, *serves, *connects))
 
@@ -441,7 +439,7 @@ def _allowed(subject: Subject, key: Key) -> int:
     if tclass in LABELLED_NETWORKING:
         return -1  # what the parent has, which `contained` checks
     if tclass in _declared_whole(network):
-        return subject.bit | (-1 if perm == "node_bind" else 0)
+        return subject.bit
     protocol = next((p for p in PROTOCOLS.values() if p.tclass == tclass and network.uses(p.name)), None)
     if protocol and perm == "node_bind":
         return -1 if network.bound(protocol.name) or protocol.name == "udp" else 0
@@ -533,13 +531,13 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
                 yield ("network", "connect", name, number), list(subject.reach.connect_needs(name, segment.low))
         yield ("network",), list(_use_needs(subject, subject.reach.asked(name)))
     if network.binds_privileged:
-        yield ("network", "bind"), list(_capability_needs(subject, "net_bind_service"))
+        yield ("network", "bind"), list(_capability_needs(subject, "net_bind_service", "for privileged ports"))
     if network.connect.udp:
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(_declared_whole(network)):
         yield ("network",), list(subject.reach.create_needs(tclass))
     if network.raw:
-        yield ("network", "raw"), [Need("capability", "net_raw", (subject.domain,), "for raw sockets")]
+        yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
 
 
 def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
@@ -550,12 +548,12 @@ def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
             yield Need(tclass, perm, (subject.domain,), "to use the socket")
 
 
-def _capability_needs(subject: Subject, perm: str) -> Iterator[Need]:
+def _capability_needs(subject: Subject, perm: str, why: str) -> Iterator[Need]:
     """A capability, in user namespaces too where the parent has it there."""
     parent = subject.kin.theirs.always
     for tclass in CAPABILITY_CLASSES:
         if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
-            yield Need(tclass, perm, (subject.domain,), "for privileged ports")
+            yield Need(tclass, perm, (subject.domain,), why)
 
 
 def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[Need]:
@@ -934,7 +932,7 @@ def _acted_upon(subject: Subject) -> Iterator[Finding]:
 def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterator[Finding]:
     """Who may act on `target`, whose own rules `own` are, and may not act so on the other that its kin is held
     against."""
-    for key, number in sorted(kin.acting_beyond.union(acting_beyond(own, kin.done_to_theirs, subject.bit))):
+    for key, number in sorted(kin.acting_beyond.union(acting_beyond(own, kin.done_to_theirs))):
         source, bit = subject.policy.type_names[number], 1 << number
         if source != subject.domain:
             mine = conditions.either(own.condition(key, bit), kin.incoming.condition(key, bit))
@@ -947,7 +945,7 @@ def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterat
 def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) -> Iterator[Finding]:
     """No container of another kind opens the role's files: whoever does may open the parent's by a rule that does not
     mean the parent too."""
-    opened = together(kin.opened_beyond, opened_beyond(own, kin.openers, subject.bit))
+    opened = together(kin.opened_beyond, opened_beyond(own, kin.openers))
     for key, sources in sorted(opened.items()):
         if sources & ~subject.bit:
             source = subject.policy.names(sources & ~subject.bit)[0]

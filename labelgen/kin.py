@@ -51,10 +51,10 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
     return found
 
 
-def acting_beyond(mine: Grants, theirs: Grants, without: int = 0) -> Iterator[Meeting]:
-    """Who may act by `mine` (incoming grants), but for the types `without`, where he may not by `theirs`."""
+def acting_beyond(mine: Grants, theirs: Grants) -> Iterator[Meeting]:
+    """Who may act by `mine` (incoming grants) where he may not by `theirs`."""
     for key, sources in mine.worst().items():
-        left = sources & ~theirs.always.get(key, 0) & ~without
+        left = sources & ~theirs.always.get(key, 0)
         for number in members(left) if left else ():
             bit = 1 << number
             if not conditions.implies(mine.condition(key, bit), theirs.condition(key, bit)):
@@ -186,18 +186,16 @@ class Kin:
         return opened_beyond(self.incoming, self.openers)
 
 
-def opened_beyond(mine: Grants, openers: Mapping[Key, int], without: int = 0) -> dict[Key, int]:
-    """Who opens files by `mine` (incoming grants), but for the types `without`, and is none of the `openers`. Finding a
-    folder is not opening what is in it, and running a file is nothing more to who reads and writes it anyhow: hosts
-    leave out rules that others cover (semanage.conf, optimize-policy), and so a privileged container's own rule for the
-    entrypoint, where every container may enter the parent's files."""
+def opened_beyond(mine: Grants, openers: Mapping[Key, int]) -> dict[Key, int]:
+    """Who opens files by `mine` (incoming grants) and is none of the `openers`. Finding a folder is not opening what is
+    in it, and running a file is nothing more to who reads and writes it anyhow: hosts leave out rules that others cover
+    (semanage.conf, optimize-policy), and so a privileged container's own rule for the entrypoint, where every container
+    may enter the parent's files."""
     found = {}
     for key, sources in mine.worst().items():
         if key[0] in FILE_CLASSES and key[1] in CONTENT and key != ("dir", "open"):
             anyhow = _owners(openers, key[0]) if key[1] in RUNNING else 0
-            excess = sources & ~openers.get(key, 0) & ~anyhow & ~without
-            if excess:
-                found[key] = excess
+            found[key] = sources & ~openers.get(key, 0) & ~anyhow
     return found
 
 

@@ -3,428 +3,286 @@
     make mutate                     every check; those that nothing notices the lack of are printed
     python tests/mutate.py claims   only those of this module, or `claims.separate`, or `claims:120` (a line)
     python tests/mutate.py --all    what makes an exception from a check too
+    python tests/mutate.py --again  what was found before is tried again; --json: for programs
 
-
-A mutant is a module with one thing taken out: a statement that yields findings, a condition (which counts as not met),
-one operand of `or` or `|`, one entry of a table; with --all also one of `and` or `&`, and conditions that count as met.
-It is tried in a forked process, in which all policies are linked and read already: against every sabotage, every
-harmless change and the untouched roles, against decisions of libsepol about constraints and ports, until one of them
-is told otherwise than it should be. Exit status: 0 when none survives but those that EQUIVALENT explains.
+What is taken out: see mutants.py. A mutant is tried in a forked process, in which all policies are linked and read
+already: against those sabotages, harmless changes, untouched roles and decisions of libsepol in which what is mutated
+runs, until one of them is told otherwise than it should be. First comes what noticed it the last time. What none of
+these notices is tried by whole test files (TESTS). A mutant is tried again only when the code or what noticed it has
+changed. Exit status: 0 when none survives but those that a comment in the code explains.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import gc
+import hashlib
 import importlib
+import json
 import os
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Callable, NamedTuple
+from types import FrameType
+from typing import Any, Callable, Optional
 
 from bases import BuiltRoles
 from judge import Judge, port_types
+from mutants import Mutant, Mutator, Survivors, explained, put_in_place, statements
 from sabotages import (
     EVERY_SOCKET,
     FILES,
     HARMLESS,
+    HIDDEN,
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
     across_categories,
     network_permissions,
     not_asked,
+    on_binary,
     rules_of,
+    tells_of_hidden,
     told_permissions,
     told_sockets,
     uncaught_across_categories,
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
-from labelgen import build, claims, constraints, kin, network, verdict
+from labelgen import base as bases
+from labelgen import build, claims, refused, verdict
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints
+from labelgen.filecontexts import FileContexts
 from labelgen.policy import Policy
 from labelgen.reach import port_table
 from labelgen.shipped import packaged
 
-MUTATED = (claims, constraints, kin, network)
-WORKERS = os.cpu_count() or 1
-MOST_SECONDS = 100
+HERE = Path(__file__).parent
+TOP = HERE.parent
 
-# Mutants that no policy can tell from the original, each with the reason. The text is the mutant's own.
-EQUIVALENT: dict[str, str] = {}
+# What one verification works out and the next one need not, where the mutant is not concerned.
+KEPT = ("network", "access", "ports", "reacher", "constraints", "parent_xperms", "_worst", "_kin")
+# Module -> what must be worked out again for its mutants.
+FORGOTTEN: dict[str, tuple[str, ...]] = {
+    "claims": (),
+    "kin": ("_worst", "_kin"),
+    "constraints": ("constraints", "_kin"),
+    "network": ("network", "ports", "reacher", "_worst", "_kin"),
+}
+MOST_SECONDS = 30
 
-
-# -- mutants
-
-
-class Mutant(NamedTuple):
-    """A module with one thing taken out: the text says what, `source` is the module without it. Without an exception
-    it finds more, without anything else less."""
-
-    module: str
-    scope: str
-    line: int
-    text: str
-    source: str
-    exception: bool
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.scope}: {self.text}"
-
-
-Change_ = Callable[[], None]
-
-
-class Mutator(ast.NodeVisitor):
-    """Finds what can be taken out of a module, and how: each `put` changes the tree, each `back` mends it."""
-
-    def __init__(self, module: ModuleType) -> None:
-        assert module.__file__
-        self.module = module.__name__.rpartition(".")[2]
-        self.lines = Path(module.__file__).read_text(encoding="utf-8").splitlines()
-        self.tree = ast.parse("\n".join(self.lines))
-        self.scope: list[str] = []
-        self.tables: list[ast.expr] = []
-        self.found: list[Mutant] = []
-
-    def mutants(self) -> list[Mutant]:
-        self.visit(self.tree)
-        return self.found
-
-    def _note(self, node: Any, what: str, put: Change_, back: Change_, exception: bool = False) -> None:
-        put()
-        source = ast.unparse(ast.fix_missing_locations(self.tree))
-        back()
-        self.found.append(Mutant(self.module, ".".join(self.scope) or "-", node.lineno, what, source, exception))
-
-    def _replaced(self, owner: Any, field: str, new: Any, what: str, exception: bool = False) -> None:
-        old = getattr(owner, field)
-        self._note(old, what, lambda: setattr(owner, field, new), lambda: setattr(owner, field, old), exception)
-
-    def _without(self, items: list[Any], number: int, what: str, exception: bool = False) -> None:
-        item = items[number]
-        self._note(item, what, lambda: items.__delitem__(number), lambda: items.insert(number, item), exception)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.scope.append(node.name)
-        self.generic_visit(node)
-        self.scope.pop()
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.scope.append(node.name)
-        self.generic_visit(node)
-        self.scope.pop()
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if isinstance(node.value, (ast.Yield, ast.YieldFrom)):
-            nothing = ast.YieldFrom(ast.Tuple([], ast.Load()))
-            self._replaced(node, "value", nothing, f"without `{_short(node.value)}`")
-        self.generic_visit(node)
-
-    def visit_If(self, node: ast.If) -> None:
-        skips = isinstance(node.body[0], (ast.Continue, ast.Return))
-        for value in (False, True):
-            self._replaced(node, "test", ast.Constant(value), f"if {value} for `{_short(node.test)}`", value != skips)
-        self.generic_visit(node)
-
-    def visit_IfExp(self, node: ast.IfExp) -> None:
-        for value in (False, True):
-            self._replaced(node, "test", ast.Constant(value), f"if {value} for `{_short(node.test)}`", value)
-        self.generic_visit(node)
-
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        self.tables.append(node.iter)
-        for number, test in enumerate(node.ifs):
-            self._without(node.ifs, number, f"without `if {_short(test)}`", True)
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        is_and = isinstance(node.op, ast.And)
-        for number, value in enumerate(node.values):
-            self._without(node.values, number, f"without `{_short(value)}` of `{'and' if is_and else 'or'}`", is_and)
-        self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        if isinstance(node.op, (ast.BitAnd, ast.BitOr)):
-            is_and = isinstance(node.op, ast.BitAnd)
-            for kept, lost in ((node.left, node.right), (node.right, node.left)):
-                self._in_place(node, kept, f"without `{_short(lost)}` of `{_short(node)}`", is_and)
-        self.generic_visit(node)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        if not isinstance(node.targets[0], ast.Tuple):  # two names, no table
-            self.generic_visit(node)
-
-    def _in_place(self, node: Any, other: Any, what: str, exception: bool = False) -> None:
-        """`other` in the place of a node, which is made its copy."""
-        kind, fields = node.__class__, dict(node.__dict__)
-
-        def put() -> None:
-            node.__class__ = other.__class__
-            node.__dict__.update(other.__dict__)
-
-        def back() -> None:
-            node.__class__ = kind
-            node.__dict__.clear()
-            node.__dict__.update(fields)
-
-        self._note(node, what, put, back, exception)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        if isinstance(node.op, (ast.BitAnd, ast.BitOr)):
-            self._in_place(node, ast.Pass(), f"without `{_short(node)}`")
-        self.generic_visit(node)
-
-    def _entries(self, node: Any) -> None:
-        """The entries of a table: at the top of a module, or what is compared with or gone through."""
-        if len(node.elts) > 1 and (not self.scope or node in self.tables):
-            for number, item in enumerate(node.elts):
-                self._without(node.elts, number, f"without the entry {_short(item)}")
-        self.generic_visit(node)
-
-    def visit_Compare(self, node: ast.Compare) -> None:
-        self.tables += node.comparators if isinstance(node.ops[0], (ast.In, ast.NotIn)) else []
-        self.generic_visit(node)
-
-    def visit_For(self, node: ast.For) -> None:
-        self.tables.append(node.iter)
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        """What stands in brackets is a type or a key."""
-        self.visit(node.value)
-
-    visit_Set = visit_List = visit_Tuple = _entries
-
-    def visit_Dict(self, node: ast.Dict) -> None:
-        for number, key in enumerate(node.keys if len(node.keys) > 1 and not self.scope else []):
-            keys, values, value = node.keys, node.values, node.values[number]
-
-            def put(number: int = number, keys: Any = keys, values: Any = values) -> None:
-                del keys[number], values[number]
-
-            def back(
-                number: int = number, keys: Any = keys, values: Any = values, key: Any = key, value: Any = value
-            ) -> None:
-                keys.insert(number, key)
-                values.insert(number, value)
-
-            self._note(value, f"without the entry {_short(key or value)}", put, back)
-        self.generic_visit(node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value:  # an annotation is no check
-            self.visit(node.value)
-
-
-def _short(node: Any) -> str:
-    text = " ".join(ast.unparse(node).split())
-    return text if len(text) < 90 else f"{text[:86]} ..."
-
-
-def mutants() -> list[Mutant]:
-    """Every mutant of the verifier, those that are no Python left out."""
-    found = []
-    for module in MUTATED:
-        for mutant in Mutator(module).mutants():
-            try:
-                compile(mutant.source, module.__name__, "exec")
-            except SyntaxError:
-                continue
-            found.append(mutant)
-    return found
-
-
-def put_in_place(mutant: Mutant) -> None:
-    """Make this process's labelgen the mutant: functions and tables in every module that has them; classes keep their
-    identity and get new methods."""
-    module = importlib.import_module(f"labelgen.{mutant.module}")
-    old = dict(vars(module))
-    exec(compile(mutant.source, module.__name__, "exec"), vars(module))
-    new = dict(vars(module))
-    for name, value in new.items():
-        before = old.get(name)
-        if isinstance(value, type) and isinstance(before, type) and value.__module__ == module.__name__:
-            for attribute, content in vars(value).items():
-                if attribute not in ("__dict__", "__weakref__"):
-                    setattr(before, attribute, content)
-            setattr(module, name, before)
-    for other in [m for n, m in sys.modules.items() if n.startswith("labelgen.") and m is not module]:
-        for name, value in vars(other).items():
-            if name in old and old[name] is value and not isinstance(value, (type, ModuleType)):
-                setattr(other, name, new.get(name))
+# What tries a mutant that no policy notices: module -> test files.
+TESTS: dict[str, tuple[str, ...]] = {}
 
 
 # -- what notices
 
 
-def findings_about(verification: Verification, role: str) -> list[Finding]:
+@dataclass(eq=False)
+class Case:
+    """Something that is told, and what must be told. text: what it is made of, besides the code."""
+
+    name: str
+    text: str = ""
+
+    def load(self) -> None:
+        """Have everything ready that no mutant works out."""
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Have something worked out again, by a mutant."""
+
+    def complaints(self) -> object:
+        """What is told otherwise than it should be."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> str:
+        """The digest of what it is made of, besides the code."""
+        return _digest([self.text.encode()])
+
+
+@dataclass(eq=False)
+class Linked(Case):
+    """Roles linked with a change and read once; `complain` says what a verification does not tell that it must."""
+
+    make: Callable[[], tuple[BuiltRoles, Path]] = NotImplemented
+    complain: Callable[[BuiltRoles, Verification], object] = NotImplemented
+
+    @cached_property
+    def _made(self) -> tuple[BuiltRoles, Policy, FileContexts]:
+        built, path = self.make()
+        policy = Policy(path)
+        for name in ("booleans", "roles", "portcons", "initial_sids", "initial_contexts", "polcaps", "bounds"):
+            getattr(policy, name)
+        assert policy.classes and policy.constraints is not None
+        return built, policy, build.file_contexts(path, built.prepared.base)
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """What every verification of this policy works out alike."""
+        verification = self._verification()
+        found = {name: getattr(verification, name) for name in KEPT if name != "network"}
+        self.complain(self._made[0], verification)
+        return found
+
+    def _verification(self) -> Verification:
+        built, policy, contexts = self._made
+        return Verification(
+            policy,
+            tuple(built.prepared.files),
+            built.prepared.base.exact,
+            base_ports=built.prepared.facts.ports,
+            file_contexts=contexts,
+        )
+
+    def load(self) -> None:
+        assert self._known
+
+    def forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._known.pop(name, None)
+        if "network" in names:
+            vars(self._made[1]).pop("network", None)
+
+    def complaints(self) -> object:
+        verification = self._verification()
+        vars(verification).update(self._known)
+        return self.complain(self._made[0], verification)
+
+
+def _found(verification: Verification, role: str) -> list[Finding]:
     """What the claims find about one role."""
     subject = next(s for s in verification.subjects if s.role.name == role)
     return list(dict.fromkeys(f for check in claims.CLAIMS.values() for f in check(subject)))
 
 
-# What a verification keeps, and its subjects.
-OF_POLICIES = ("access", "ports", "reacher", "constraints", "parent_xperms")
-OF_SUBJECTS = ("own", "worst", "reach")
+def _raised(_: BuiltRoles, verification: Verification) -> object:
+    return [f for file in verification.files for f in _found(verification, file.role.name)]
 
 
-@dataclass(eq=False)
-class Linked:
-    """Roles linked with a change, read once; what the verdict must say."""
-
-    name: str
-    built: BuiltRoles
-    path: Path
-    complain: Callable[[Linked], object]
-    text: str = ""
-    base_ports: Any = None
-
-    def __post_init__(self) -> None:
-        self.known: dict[str, Any] = {}
-        self.subjects: dict[str, dict[str, Any]] = {}
-        self.policy = Policy(self.path)
-        self.contexts = build.file_contexts(self.path, self.built.prepared.base)
-        for name in ("booleans", "roles", "portcons", "initial_sids", "initial_contexts", "polcaps", "bounds"):
-            getattr(self.policy, name)
-        assert self.policy.classes and self.policy.constraints is not None
-
-        self.known = self._known(self.verification)
-
-    @property
-    def verification(self) -> Verification:
-        prepared = self.built.prepared
-        made = Verification(
-            self.policy,
-            tuple(prepared.files),
-            prepared.base.exact,
-            base_ports=prepared.facts.ports,
-            file_contexts=self.contexts,
-        )
-        vars(made).update(self.known)
-        for subject in made.subjects if self.known else ():
-            vars(subject).update(self.subjects[subject.role.name])
-        return made
-
-    def _known(self, verification: Verification) -> dict[str, Any]:
-        """What every verification of this policy works out once, by code that most mutants do not touch."""
-        self.subjects = {
-            subject.role.name: {name: getattr(subject, name) for name in OF_SUBJECTS}
-            for subject in verification.subjects
-        }
-        return {name: getattr(verification, name) for name in OF_POLICIES}
-
-    def complaints(self) -> object:
-        """What is told otherwise than it should be."""
-        return self.complain(self)
-
-    def forget(self, names: Sequence[str]) -> None:
-        """Have something worked out again, by a mutant."""
-        for known in (self.known, *self.subjects.values()):
-            for name in names:
-                known.pop(name, None)
+def _sockets(_: BuiltRoles, verification: Verification) -> object:
+    return SOCKET_CLASSES ^ told_sockets(_of_network(verification))
 
 
-def _holds(linked: Linked) -> object:
-    verification = linked.verification
-    return [f for subject in verification.subjects for f in findings_about(verification, subject.role.name)]
+def _permissions(_: BuiltRoles, verification: Verification) -> object:
+    return network_permissions(verification.policy.classes) ^ told_permissions(_of_network(verification))
 
 
-def _sockets(linked: Linked) -> object:
-    return SOCKET_CLASSES ^ told_sockets(_of_network(linked))
+def _of_network(verification: Verification) -> list[Finding]:
+    return [f for f in _found(verification, "nonet") if f.claim == "network"]
 
 
-def _permissions(linked: Linked) -> object:
-    return network_permissions(linked.policy.classes) ^ told_permissions(_of_network(linked))
+def _across_categories(_: BuiltRoles, verification: Verification) -> object:
+    subject = next(s for s in verification.subjects if s.role.name == "dns")
+    return uncaught_across_categories(_found(verification, "dns"), verdict.limits(subject))
 
 
-def _of_network(linked: Linked) -> list[Finding]:
-    return [f for f in findings_about(linked.verification, "nonet") if f.claim == "network"]
+def remember_all() -> None:
+    """Have what is kept for a few policies kept for all of them."""
+    for name in ("_outgoing", "_to_bounded"):
+        setattr(refused, name, cache(getattr(refused, name).__wrapped__))
+
+
+def _hidden(_: BuiltRoles, verification: Verification) -> object:
+    return not tells_of_hidden(_found(verification, "nonet"))
 
 
 class Bench:
-    """Every policy that notices, linked and read once."""
+    """Everything that may notice; what it needs is linked when it is loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cases: list[Any] = []
-        self.roles = {
-            "shipped": BuiltRoles.build("reference", packaged("roles"), self._folder("roles")),
-            "more": BuiltRoles.build("reference", MORE_ROLES, self._folder("more-roles")),
-        }
-        self._rules()
-        for path in FILES:
-            self._sabotage(Change.read(path))
-        for path in HARMLESS:
-            built, policy = Change.read(path).on(self.roles["shipped"], self._folder(path.stem))
-            self.cases.append(Linked(f"harmless/{path.stem}", built, policy, _holds))
-        for name, built in self.roles.items():
-            policy = built.link(self._folder(f"untouched-{name}"))
-            linked = Linked(f"{name} roles untouched", built, policy, _holds)
-            if not _holds(linked):
-                self.cases.append(linked)
-        self._without_categories()
-        self.cases.append(Asked("what kernels ask for", not_asked))
-        self.cases += [Sepol(self._folder("sepol")), Sepol(self._folder("sepol-more"), OTHER_IDENTITIES)]
+        self.cases = [
+            self._linked("every class of socket", "shipped", lambda built, to: built.link(to, [_rules(to)]), _sockets),
+            self._linked("every permission", "shipped", self._every_permission, _permissions),
+            *map(self._sabotage, FILES),
+            *map(self._harmless, HARMLESS),
+            self._linked("shipped roles", "shipped", lambda built, to: built.link(to), _raised),
+            self._linked("more roles", "more", lambda built, to: built.link(to), _raised),
+            self._linked("no categories", "shipped", across_categories, _across_categories),
+            self._binary("a binary", "", _raised),
+            *(self._binary(f"a binary that hides {name}", hidden, _hidden) for name, hidden in HIDDEN.items()),
+            Asked("what kernels ask for"),
+            Sepol("libsepol's decisions", folder=self._folder("sepol")),
+            Sepol("libsepol's decisions, more", folder=self._folder("more"), pair=OTHER_IDENTITIES),
+        ]
 
     def _folder(self, name: str) -> Path:
-        folder = self.folder / name
+        folder = self.folder / name.replace("/", "-")
         folder.mkdir()
         return folder
 
-    def _sabotage(self, change: Change) -> None:
-        if "open" in change.fields:
-            return
-        built, policy = change.on(self.roles[change.roles], self._folder(change.path.stem))
+    @cached_property
+    def roles(self) -> dict[str, BuiltRoles]:
+        """The role files that are tried, built."""
+        files = {"shipped": packaged("roles"), "more": MORE_ROLES}
+        return {
+            name: BuiltRoles.build("reference", path, self._folder(f"{name}-roles")) for name, path in files.items()
+        }
 
-        def complain(linked: Linked) -> object:
-            return change.uncaught(built, findings_about(linked.verification, change.role))
+    def _linked(
+        self,
+        name: str,
+        roles: str,
+        link_: Callable[[BuiltRoles, Path], Path],
+        complain: Callable[[BuiltRoles, Verification], object],
+    ) -> Linked:
+        def make() -> tuple[BuiltRoles, Path]:
+            return self.roles[roles], link_(self.roles[roles], self._folder(name))
 
-        text = change.path.read_text()
-        self.cases.append(Linked(change.path.stem, built, policy, complain, text))
+        return Linked(name, "", make, complain)
 
-    def _without_categories(self) -> None:
-        built, folder = self.roles["shipped"], self._folder("without-categories")
+    def _binary(self, name: str, hidden: str, complain: Callable[[BuiltRoles, Verification], object]) -> Linked:
+        def make() -> tuple[BuiltRoles, Path]:
+            return on_binary(self.roles["shipped"], self._folder(name), hidden)
 
-        def complain(linked: Linked) -> object:
-            found = findings_about(linked.verification, "dns")
-            subject = next(s for s in linked.verification.subjects if s.role.name == "dns")
-            return uncaught_across_categories(found, verdict.limits(subject))
+        return Linked(name, hidden, make, complain)
 
-        self.cases.append(Linked("no categories", built, across_categories(built, folder), complain))
+    def _sabotage(self, path: Path) -> Linked:
+        change = Change.read(path)
 
-    def _rules(self) -> None:
-        built, folder = self.roles["shipped"], self._folder("rules")
-        plain = Policy(built.link(folder))
-        for name, text, complain in (
-            ("every class of socket", EVERY_SOCKET, _sockets),
-            ("every permission", rules_of(network_permissions(plain.classes)), _permissions),
-        ):
-            (folder / "rules.cil").write_text(text)
-            path = built.link(self._folder(name), [folder / "rules.cil"])
-            self.cases.append(Linked(name, built, path, complain))
+        def complain(built: BuiltRoles, verification: Verification) -> object:
+            return change.uncaught(built, _found(verification, change.role))
+
+        return self._changed(path.stem, change, complain)
+
+    def _harmless(self, path: Path) -> Linked:
+        return self._changed(f"harmless/{path.stem}", Change.read(path), _raised)
+
+    def _changed(self, name: str, change: Change, complain: Callable[[BuiltRoles, Verification], object]) -> Linked:
+        def make() -> tuple[BuiltRoles, Path]:
+            return change.on(self.roles[change.roles], self._folder(name))
+
+        return Linked(name, change.path.read_text(), make, complain)
+
+    def _every_permission(self, built: BuiltRoles, folder: Path) -> Path:
+        rules = rules_of(network_permissions(Policy(built.link(folder)).classes))
+        return built.link(folder, [_rules(folder, rules)])
 
 
-@dataclass(eq=False)
-class Asked:
-    """Something that is told without a policy."""
+def _rules(folder: Path, text: str = EVERY_SOCKET) -> Path:
+    path = folder / "rules.cil"
+    path.write_text(text)
+    return path
 
-    name: str
-    complaints: Callable[[], object]
-    text: str = ""
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Nothing is kept."""
+class Asked(Case):
+    """What kernels ask for, which is told without a policy."""
+
+    def complaints(self) -> object:
+        return not_asked()
 
 
 ONE = Identity("system_u", "system_r", ("c0",), ("c0", "c1"))
@@ -440,183 +298,434 @@ FORMS = [
 ]  # fmt: skip
 
 
-class Sepol:
+@dataclass(eq=False)
+class Sepol(Case):
     """libsepol's decisions about constraints of every form, and its ports, on the small policy."""
 
-    name = "libsepol's decisions"
-    text = "constraints ports dom domby incomp"
+    folder: Path = Path()
+    pair: tuple[Identity, Identity] = (ONE, TWO)
 
-    def __init__(self, folder: Path, pair: tuple[Identity, Identity] = (ONE, TWO)) -> None:
-        self.pair, self.asked = pair, []
+    @cached_property
+    def _linked(self) -> Path:
         text = "(typeattributeset one (a_t c_t))(portcon tcp (1 9) (system_u object_r b_t ((s0) (s0))))"
         text += "(portcon tcp 5 (system_u object_r c_t ((s0) (s0))))"
         text += "(portcon udp (7 65535) (system_u object_r c_t ((s0) (s0))))"
         perms = sorted({(tclass, perm) for _, _, tclass, perm in EVERY_DECISION})
+        assert len(perms) >= len(FORMS)
         text += "".join(f"(allow every every ({tclass} ({perm})))" for tclass, perm in perms)
         for (tclass, perm), form in zip(perms, FORMS):
             text += f"(mlsconstrain ({tclass} ({perm})) {form})"
-        self.path = link(text, {}, folder)
-        self.policy = Policy(self.path)
-        assert len(perms) >= len(FORMS) and self.policy.constraints and self.policy.portcons
-        assert self.policy.initial_sids and self.policy.initial_contexts
-        with Judge(self.path) as judge:
-            for source, target, tclass, perm in EVERY_DECISION:
-                allowed = judge.allows(pair[0].text(source), pair[1].text(target), tclass, perm)
-                self.asked.append((source, target, tclass, perm, allowed))
-        self.ports = {protocol: port_types(self.path, protocol)[1:] for protocol in ("tcp", "udp")}
+        return link(text, {}, self.folder)
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Nothing is kept."""
+    @cached_property
+    def _policy(self) -> Policy:
+        policy = Policy(self._linked)
+        assert policy.constraints and policy.portcons and policy.initial_sids and policy.initial_contexts
+        return policy
+
+    @cached_property
+    def _asked(self) -> list[tuple[str, str, str, str, bool]]:
+        """Source, target, class, permission, and whether libsepol allows it."""
+        one, two = self.pair
+        with Judge(self._linked) as judge:
+            return [
+                (source, target, tclass, perm, judge.allows(one.text(source), two.text(target), tclass, perm))
+                for source, target, tclass, perm in EVERY_DECISION
+            ]
+
+    @cached_property
+    def _ports(self) -> dict[str, list[str]]:
+        return {protocol: port_types(self._linked, protocol)[1:] for protocol in ("tcp", "udp")}
+
+    def load(self) -> None:
+        assert self._policy and self._asked and self._ports
 
     def complaints(self) -> object:
         """Where this process decides otherwise than libsepol."""
-        refusing, (one, two) = Constraints(self.policy).refusing, self.pair
-        for source, target, tclass, perm, allowed in self.asked:
+        refusing, (one, two) = Constraints(self._policy).refusing, self.pair
+        for source, target, tclass, perm, allowed in self._asked:
             if (not refusing(one.context(source), two.context(target), tclass, perm)) != allowed:
                 return source, target, tclass, perm, allowed
-        table = port_table(self.policy)
-        for protocol, theirs in self.ports.items():
+        table = port_table(self._policy)
+        for protocol, theirs in self._ports.items():
             if [s.type for s in table.segments[protocol] for _ in range(s.low, s.high + 1)] != theirs:
                 return protocol
         return None
 
 
+# -- what is known of the last time
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:16]
+
+
+def _code() -> str:
+    """The digest of all that mutants are made of or tried with, but the changes to policies and this script itself."""
+    folders = ("labelgen/*.py", "labelgen/reference/*", "templates/*", "roles/*", "tests/sabotage/roles/*")
+    tests = ("sabotages", "bases", "judge", "test_random_policies")
+    files = [file for pattern in folders for file in sorted(TOP.glob(pattern)) if file.is_file()]
+    return _digest(map(_content, [*files, *(HERE / f"{name}.py" for name in tests)]))
+
+
+def _content(file: Path) -> bytes:
+    """What is in a file; of Python without its comments."""
+    content = file.read_bytes()
+    return ast.dump(ast.parse(content)).encode() if file.suffix == ".py" else content
+
+
+def _tree(module: str) -> ast.AST:
+    return ast.parse((TOP / "labelgen" / f"{module}.py").read_bytes())
+
+
+class Memory:
+    """What was found before, in a file: of each mutant what noticed it (`by`) or did not (`let_by`), each with its
+    digest, and of each case the statements that run in it. All that is true as long as the code is the same; `hints`
+    are what noticed mutants of other code, and are tried first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, code = path, _code()
+        known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        self.hints: dict[str, str] = known.get("hints", {})
+        self.results: dict[str, dict[str, dict[str, str]]] = known.get("results", {})
+        self.hints.update((name, next(iter(r["by"]))) for name, r in self.results.items() if r.get("by"))
+        self.lines: dict[str, dict[str, list[str]]] = known.get("lines", {})
+        if known.get("code") != code:
+            self.results, self.lines = {}, {}
+        self.code = code
+
+    def forget(self) -> None:
+        """Find everything again."""
+        self.results, self.lines = {}, {}
+
+    def save(self) -> None:
+        """Keep it."""
+        made = self.path.with_suffix(".new")
+        made.write_text(json.dumps(vars(self), default=str))
+        made.replace(self.path)
+
+
 # -- trying
 
 
-@dataclass
-class Trial:
-    """One mutant in a process of its own."""
-
-    mutant: Mutant
-    pid: int
-    pipe: int
-    started: float
-
-    @classmethod
-    def start(cls, mutant: Mutant, cases: Sequence[Any]) -> Trial:
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reading)
-            os.write(writing, _killer(mutant, cases).encode())
-            os._exit(0)
-        os.close(writing)
-        return cls(mutant, pid, reading, time.monotonic())
-
-    def finish(self) -> str:
-        with os.fdopen(self.pipe, "rb") as pipe:
-            said = pipe.read().decode()
-        os.waitpid(self.pid, 0)
-        return said or "the process ended"
+def forked(work: Callable[[], object]) -> Any:
+    """What a piece of work returns (what JSON can say), in a process of its own; None if that ends before."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        gc.freeze()
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))  # a mutant may never end
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(work(), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return json.loads(said) if said else None
 
 
-def _killer(mutant: Mutant, cases: Sequence[Any]) -> str:
-    """`=` and the case that notices, or `-`. A mutant that fails in some other way is noticed too."""
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))  # a mutant may never end
+def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
+    """The case that notices a mutant, in this process, and how; nothing if none does. A mutant that fails in some other
+    way is noticed too."""
+    is_of_kin = mutant.module == "claims" and mutant.scope.startswith("Verification")
+    name = ""
     try:
         put_in_place(mutant)
         for case in cases:
-            case.forget(_touched(mutant))
+            name = case.name
+            case.forget(FORGOTTEN["kin" if is_of_kin else mutant.module])
             if case.complaints():
-                return f"={case.name}"
+                return name, "told otherwise"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"={type(error).__name__} in {where.name}"
-    return "-"
+        return name, f"{type(error).__name__} in {where.name}"
+    return "", ""
 
 
-def _touched(mutant: Mutant) -> tuple[str, ...]:
-    """What a mutant may work out otherwise."""
-    if mutant.module == "claims":
-        is_part = mutant.scope.startswith(("Verification", "Subject"))
-        return (*OF_POLICIES, *OF_SUBJECTS) if is_part else ()
-    if mutant.module == "kin":
-        return (*OF_POLICIES, *OF_SUBJECTS)
-    return ("constraints",) if mutant.module == "constraints" else ("reacher", "reach")
+def statements_run(case: Case) -> list[str]:
+    """The statements of the verifier that run in a case, in this process, when nothing is known before; none where not
+    even the original tells what it should."""
+    files = {str(TOP / "labelgen" / f"{name}.py"): (name, statements(_tree(name))) for name in FORGOTTEN}
+    found = set()
+
+    def note(frame: FrameType, event: str, _: object) -> Any:
+        known = files.get(frame.f_code.co_filename)
+        if known is None:
+            return None
+        name, starts = known
+        found.add(f"{name}:{bisect_right(starts, frame.f_lineno) - 1}")
+        return note
+
+    case.forget(KEPT)
+    sys.settrace(note)
+    complaints = case.complaints()
+    sys.settrace(None)
+    return [] if complaints else sorted(found)
 
 
-class Order:
-    """The cases, those first that are likely to notice: what noticed the mutant before, what names the same."""
+@dataclass
+class Trials:
+    """Tries mutants, and remembers."""
 
-    def __init__(self, cases: Sequence[Any]) -> None:
-        self.cases = list(cases)
-        self.noticed: dict[str, list[str]] = {}
+    bench: Bench
+    memory: Memory
 
-    def of(self, mutant: Mutant) -> list[Any]:
-        before = self.noticed.get(f"{mutant.module}.{mutant.scope}", [])
-        return sorted(self.cases, key=lambda case: (case.name not in before, not _names(case.text, mutant)))
+    def __post_init__(self) -> None:
+        self.cases = {case.name: case for case in self.bench.cases}
+        self.kills: Counter[tuple[str, str]] = Counter()
 
-    def note(self, mutant: Mutant, name: str) -> None:
-        self.noticed.setdefault(f"{mutant.module}.{mutant.scope}", []).append(name)
+    @cached_property
+    def _running(self) -> dict[str, set[str]]:
+        """Statement -> the cases in which it runs."""
+        found: dict[str, set[str]] = defaultdict(set)
+        lines = self.memory.lines
+        missing = [case for case in self.cases.values() if lines.get(case.name, {}).get(case.digest) is None]
+        for number, case in enumerate(missing):
+            progress(f"what runs in the cases: {number} of {len(missing)}")
+            case.load()
+            ran = forked(lambda case=case: statements_run(case))  # type: ignore[misc]
+            if not ran:
+                raise AssertionError(f"{case.name}: not even the original tells what it should")
+            lines[case.name] = {case.digest: ran}
+        self.memory.save()
+        for case in self.cases.values():
+            for line in lines[case.name][case.digest]:
+                found[line].add(case.name)
+        return found
+
+    def see_that_originals_pass(self) -> None:
+        """What is not mutated must not be noticed; else what was noticed means nothing."""
+        for original in originals():
+            killer = self._search(original)
+            if killer:
+                raise AssertionError(f"{original.module} is noticed by {killer} as it is")
+
+    def concerned(self, mutant: Mutant) -> list[Case]:
+        """The cases in which a mutant runs, the likely ones first: those that noticed others of the same function, that
+        name the same, that noticed most."""
+        names = set(self.cases)
+        if mutant.statement is not None:
+            names = self._running.get(f"{mutant.module}:{mutant.statement}", set())
+        scope, words = f"{mutant.module}.{mutant.scope}", _words(mutant)
+
+        def rank(name: str) -> tuple[int, int, int, str]:
+            named = sum(word in self.cases[name].text for word in words)
+            return -self.kills[scope, name], -named, -self.kills["", name], name
+
+        return [self.cases[name] for name in sorted(names, key=rank)]
+
+    def known(self, mutant: Mutant) -> Optional[str]:
+        """What notices it, as found before and still true."""
+        for name, digest in self.memory.results.get(str(mutant), {}).get("by", {}).items():
+            if name in self.cases and self.cases[name].digest == digest:
+                return name
+            if "::" in name and _test_digest(name) == digest:
+                return name
+        return None
+
+    def killer(self, mutant: Mutant) -> str:
+        """What notices a mutant; nothing if nothing does."""
+        known = self.known(mutant)
+        if known is None:
+            hint = self.memory.hints.get(str(mutant), "")
+            if hint in self.cases:
+                known = self._try(mutant, [self.cases[hint]])
+            if not known:
+                known = self._search(mutant)
+        self.kills[f"{mutant.module}.{mutant.scope}", known] += 1
+        self.kills["", known] += 1
+        return known
+
+    def _search(self, mutant: Mutant) -> str:
+        result = self.memory.results.get(str(mutant), {})
+        let_by = result.get("let_by", {})
+        left = [case for case in self.concerned(mutant) if let_by.get(case.name) != case.digest]
+        known = self._try(mutant, left) if left else ""
+        if not known:
+            let_by.update((case.name, case.digest) for case in left)
+            self.memory.results[str(mutant)] = {"let_by": let_by}
+            known = self._by_tests(mutant, let_by)
+        return known
+
+    def _try(self, mutant: Mutant, cases: Sequence[Case]) -> str:
+        for case in cases:
+            case.load()
+        said = forked(lambda: notice(mutant, cases))
+        name, how = said if said is not None else (cases[0].name, "the process ended")
+        if name:
+            self.memory.results[str(mutant)] = {"by": {name: self.cases[name].digest}, "how": {name: how}}
+        return str(name)
+
+    def _by_tests(self, mutant: Mutant, let_by: dict[str, str]) -> str:
+        for file in TESTS.get(mutant.module, ()):
+            if let_by.get(file) == _test_digest(file):
+                continue
+            failed = failing_test(mutant, file)
+            if failed:
+                self.memory.results[str(mutant)] = {"by": {failed: _test_digest(failed)}}
+                return failed
+            let_by[file] = _test_digest(file)
+        return ""
 
 
-def _names(text: str, mutant: Mutant) -> bool:
-    words = [word for word in mutant.text.replace("'", " ").split() if "_" in word or word.islower()]
-    return any(word in text for word in words) or f"claims: {mutant.scope}" in text
+def _words(mutant: Mutant) -> list[str]:
+    words = [word for word in re.findall(r"\w+", mutant.text) if "_" in word or len(word) > 5]
+    return [*words, f"claims: {mutant.scope}"]
 
 
-def try_all(chosen: Sequence[Mutant], cases: Sequence[Any]) -> Iterator[tuple[Mutant, str]]:
-    """Each mutant with the name of what notices it, or nothing."""
-    order, waiting = Order(cases), list(chosen)
-    running: list[Trial] = []
-    while waiting or running:
-        while waiting and len(running) < WORKERS:
-            mutant = waiting.pop(0)
-            running.append(Trial.start(mutant, order.of(mutant)))
-        trial = running.pop(0)
-        said = trial.finish()
-        if said.startswith("="):
-            order.note(trial.mutant, said[1:])
-            _check_the_original(order.cases, said[1:])
-        yield trial.mutant, said[1:] if said.startswith("=") else "" if said == "-" else said
+# A mutant in the place of its module, for every Python that is started with this folder in its path.
+IN_PLACE = """
+import importlib.util, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            return importlib.util.spec_from_file_location(name, {file!r})
+sys.meta_path.insert(0, Finder())
+"""
 
 
-@cache
-def _passes(case: Any) -> bool:
-    return not case.complaints()
-
-
-def _check_the_original(cases: Sequence[Any], name: str) -> None:
-    for case in cases:
-        if case.name == name and not _passes(case):
-            raise AssertionError(f"{name}: not even the original passes: {case.complaints()}")
-
-
-def _chosen(words: Sequence[str], everything: bool) -> list[Mutant]:
-    return [
-        mutant
-        for mutant in mutants()
-        if (everything or not mutant.exception)
-        and (
-            not words
-            or any(
-                f"{mutant.module}.{mutant.scope}".startswith(w) or f"{mutant.module}:{mutant.line}" == w for w in words
-            )
-        )
-    ]
-
-
-def main(words: Sequence[str]) -> int:
-    """Try the mutants; the exit status."""
-    started = time.monotonic()
+def failing_test(mutant: Mutant, file: str) -> str:
+    """The first test of a file that fails with a mutant; nothing if all pass."""
     with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Path(scratch))
-        gc.freeze()
-        chosen = _chosen([word for word in words if word != "--all"], "--all" in words)
-        print(f"{len(chosen)} mutants, {len(bench.cases)} policies; {time.monotonic() - started:.0f} s to link them")
-        survivors, explained = [], 0
-        for mutant, killer in try_all(chosen, bench.cases):
-            if os.environ.get("LABELGEN_MUTATE_VERBOSE"):
-                print(f"{mutant.line:4} {mutant}  <- {killer or 'NOBODY'}", flush=True)
-            if not killer and str(mutant) in EQUIVALENT:
-                explained += 1
-            elif not killer:
-                survivors.append(mutant)
-                print(f"survives: {mutant.module}.py:{mutant.line} {mutant}", flush=True)
-    noticed = len(chosen) - len(survivors) - explained
-    print(f"{noticed} noticed, {explained} explained, {len(survivors)} survive; {time.monotonic() - started:.0f} s")
-    return 1 if survivors else 0
+        source = Path(scratch) / f"{mutant.module}.py"
+        source.write_text(mutant.source)
+        words = {"name": f"labelgen.{mutant.module}", "file": str(source)}
+        (Path(scratch) / "sitecustomize.py").write_text(IN_PLACE.format(**words))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
+        environment = {**os.environ, "PYTHONPATH": scratch}
+        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+)", done.stdout, re.M)
+    return failed[1] if failed and "::" in failed[1] else f"{file}::does not run"
+
+
+def _test_digest(name: str) -> str:
+    """The digest of a test's file."""
+    return _digest([(HERE / name.partition("::")[0]).read_bytes()])
+
+
+# -- the command
+
+
+def progress(text: str) -> None:
+    """Say on a terminal how far it is."""
+    if sys.stderr.isatty():
+        print(f"\r{text[:110]:110}", end="", file=sys.stderr, flush=True)
+
+
+def chosen(words: Sequence[str], everything: bool) -> list[Mutant]:
+    """The mutants that are asked for."""
+    found = [m for name in FORGOTTEN for m in Mutator(importlib.import_module(f"labelgen.{name}")).mutants()]
+    return [m for m in found if (everything or not m.exception) and (not words or any(_is_meant(m, w) for w in words))]
+
+
+def _is_meant(mutant: Mutant, word: str) -> bool:
+    return f"{mutant.module}.{mutant.scope}.".startswith(f"{word}.") or f"{mutant.module}:{mutant.line}" == word
+
+
+def originals() -> Iterator[Mutant]:
+    """Modules from which nothing is taken: put in the place of themselves they must not be noticed."""
+    for name in FORGOTTEN:
+        source = (TOP / "labelgen" / f"{name}.py").read_text(encoding="utf-8")
+        yield Mutant(name, "-", 1, "without nothing", source, True)
+
+
+@dataclass
+class Outcome:
+    """Mutants with what noticed each, and what comments say of those that nothing noticed."""
+
+    found: list[tuple[Mutant, str]]
+
+    @cached_property
+    def explained(self) -> dict[str, Survivors]:
+        """Function -> what its comment says, where it says the truth about how many."""
+        survive = Counter(f"{m.module}.{m.scope}" for m, killer in self.found if not killer)
+        said = {}
+        for module in FORGOTTEN:
+            said.update(explained(module, (TOP / "labelgen" / f"{module}.py").read_text(encoding="utf-8")))
+        return {name: survivors for name, survivors in said.items() if survive[name] == survivors.number}
+
+    def reason(self, mutant: Mutant) -> str:
+        """Why a mutant that nothing noticed may survive; nothing where no comment explains it."""
+        survivors = self.explained.get(f"{mutant.module}.{mutant.scope}")
+        return survivors.reason if survivors else ""
+
+    @property
+    def survivors(self) -> list[Mutant]:
+        """Those that nothing notices and nothing explains."""
+        return [mutant for mutant, killer in self.found if not killer and not self.reason(mutant)]
+
+    def table(self) -> Iterator[str]:
+        """Of each module: mutants, noticed, explained, surviving."""
+        yield f"{'module':14} {'mutants':>8} {'noticed':>8} {'explained':>10} {'survive':>8}"
+        for module in (*FORGOTTEN, ""):
+            of = [(m, killer) for m, killer in self.found if module in ("", m.module)]
+            noticed = sum(bool(killer) for _, killer in of)
+            left = sum(module in ("", m.module) for m in self.survivors)
+            if of:
+                yield f"{module or 'all':14} {len(of):8} {noticed:8} {len(of) - noticed - left:10} {left:8}"
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """For programs."""
+        return [
+            {
+                "module": mutant.module,
+                "function": mutant.scope,
+                "line": mutant.line,
+                "mutant": mutant.text,
+                "exception": mutant.exception,
+                "noticed_by": killer,
+                "explained": "" if killer else self.reason(mutant),
+            }
+            for mutant, killer in self.found
+        ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try the mutants; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mutate.py", description="Take each check out of the verifier, one at a time."
+    )
+    parser.add_argument("which", nargs="*", help="a module, module.function or module:line")
+    parser.add_argument("--all", action="store_true", help="also what makes an exception from a check")
+    parser.add_argument("--again", action="store_true", help="try again what was found before")
+    parser.add_argument("--verbose", action="store_true", help="print what notices each mutant")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    started, outcome = time.monotonic(), Outcome([])
+    remember_all()
+    with tempfile.TemporaryDirectory() as scratch:
+        memory = Memory(bases.cache_folder() / "mutate.json")
+        if options.again:
+            memory.forget()
+        trials = Trials(Bench(Path(scratch)), memory)
+        mutants = chosen(options.which, options.all)
+        if any(trials.known(mutant) is None for mutant in mutants):
+            trials.see_that_originals_pass()
+        for number, mutant in enumerate(mutants):
+            progress(f"{number} of {len(mutants)}, {time.monotonic() - started:.0f} s: {mutant}")
+            killer = trials.killer(mutant)
+            outcome.found.append((mutant, killer))
+            if options.verbose:
+                print(
+                    f"{mutant.module}.py:{mutant.line} {mutant}  <- {killer or 'NOTHING'}", file=sys.stderr, flush=True
+                )
+            if number % 20 == 0:
+                memory.save()
+        memory.save()
+    if options.json:
+        print(json.dumps(outcome.to_json(), indent=1))
+    else:
+        for mutant in outcome.survivors:
+            print(f"survives: {mutant.module}.py:{mutant.line} {mutant}")
+        print("\n".join(outcome.table()), f"\n{time.monotonic() - started:.0f} s", sep="")
+    return 1 if outcome.survivors else 0
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class Change:
     def on(self, built: BuiltRoles, folder: Path) -> tuple[BuiltRoles, Path]:
         """The roles as they are built for it, and the linked policy with the change."""
         if "built" in self.fields:
-            built = built.again_on(self.edits["base"], self.linked(folder), folder)
+            built = built.again_on(self.edits.get("base", []), self.linked(folder), folder)
             return built, built.link(folder)
         return built, built.link(folder, [self.linked(folder)], self.edits)
 
@@ -247,6 +247,35 @@ def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str
     words = "; ".join(f"{tclass} {perms}" for tclass, perms in LIMITS.items())
     told = " ".join(limits)
     return missing + [text for text in (f"for: {words}.", f"for: {LIMITS_ON_PROCESSES}.") if text not in told]
+
+
+# -- what a binary hides
+
+# Sets of types as a binary has them: a name, and no expression. Either may well hold every type to come: one has all
+# types but one, the other all of an attribute that roles join.
+HIDDEN = {"all but one": "(not (shadow_t))", "as an attribute": "(mcs_constrained_type)"}
+HIDDEN_NAME = "sabotage_typeattr_1"
+
+
+def on_binary(built: BuiltRoles, folder: Path, hidden: str = "") -> tuple[BuiltRoles, Path]:
+    """The same roles built on the base as a binary, in which a hidden set of types may bind addresses."""
+    extra, binary, modules = folder / "hidden.cil", folder / "binary", folder / "modules"
+    extra.write_text(
+        f"(typeattribute {HIDDEN_NAME})(typeattributeset {HIDDEN_NAME} {hidden})"
+        f"(allow {HIDDEN_NAME} node_type (udp_socket (node_bind)))"
+        if hidden
+        else ""
+    )
+    bases.link([built.prepared.base.cil, extra], True, binary)
+    modules.mkdir()
+    roles = BuiltRoles.build(str(binary), built.prepared.files[0].path.parent, modules)
+    return roles, roles.link(folder)
+
+
+def tells_of_hidden(findings: Iterable[Finding]) -> bool:
+    """Whether one says that it cannot be shown whether a role is in the hidden set."""
+    told = [f.message for f in findings if f.claim == "network"]
+    return any("cannot be shown" in message and HIDDEN_NAME in message for message in told)
 
 
 # -- what kernels ask for (security/selinux/include/classmap.h and hooks.c, Linux 6.12)

@@ -11,14 +11,17 @@ from sabotages import (
     EVERY_SOCKET,
     FILES,
     HARMLESS,
+    HIDDEN,
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
     across_categories,
     network_permissions,
     not_asked,
+    on_binary,
     outcome,
     rules_of,
+    tells_of_hidden,
     told_permissions,
     told_sockets,
     uncaught_across_categories,
@@ -133,19 +136,12 @@ def test_all_that_kernels_ask_for_is_known() -> None:
 # -- bases
 
 
-def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, tmp_path: Path, hidden: str) -> None:
     """A set by subtraction has a name in a binary and no expression: it may well hold every type to come."""
-    hidden, binary = tmp_path / "hidden.cil", tmp_path / "binary"
-    hidden.write_text(
-        "(typeattribute sabotage_typeattr_1)(typeattributeset sabotage_typeattr_1 (not (shadow_t)))"
-        "(allow sabotage_typeattr_1 node_type (udp_socket (node_bind)))"
-    )
-    bases.link([reference_roles.prepared.base.cil, hidden], True, binary)
-    (tmp_path / "modules").mkdir()
-    roles = BuiltRoles.build(str(binary), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
-    nonet = next(role for role in roles.verify(roles.link(tmp_path)).roles if role.role == "nonet")
-    told = [f for f in nonet.findings if f.claim == "network"]
-    assert [f for f in told if "cannot be shown" in f.message and "sabotage_typeattr_1" in f.message], told
+    roles, policy = on_binary(reference_roles, tmp_path, HIDDEN[hidden])
+    nonet = next(role for role in roles.verify(policy).roles if role.role == "nonet")
+    assert tells_of_hidden(nonet.findings), nonet.findings
 
 
 def test_a_decompiled_binary_is_not_taken_for_modules(reference_roles: BuiltRoles, tmp_path: Path) -> None:
