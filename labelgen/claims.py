@@ -743,8 +743,7 @@ def _seen_as(subject: Subject, number: int) -> list[str]:
     name = subject.policy.type_names[number]
     if name == subject.parent:
         return [subject.domain]
-    own = (*subject.file_types.values(), *subject.own_port_types)
-    return [name, *sorted(n for n in own if subject.policy.bounds.get(n) == name)]
+    return [name, *sorted(own for own in subject.file_types.values() if subject.policy.bounds.get(own) == name)]
 
 
 # -- complete
