@@ -39,6 +39,7 @@ def together(*parts: Mapping[Key, int]) -> dict[Key, int]:
 def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -> dict[Branch, dict[Key, int]]:
     """What `mine` grants and `theirs` does not grant in the same branch or without any boolean. For each pair of types
     (their bits) in `like`, a permission on the first is as good as one that they have on the second."""
+    # mutate.py: 14 survive. This only narrows down what claims._beyond decides.
     found: dict[Branch, dict[Key, int]] = {}
     for branch, grants in mine.branches():
         same = theirs.sometimes.get(branch, {}) if branch else {}
@@ -53,6 +54,7 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
 
 def acting_beyond(mine: Grants, theirs: Grants) -> Iterator[Meeting]:
     """Who may act by `mine` (incoming grants) where he may not by `theirs`."""
+    # mutate.py: 2 survive. What `theirs` always has is only passed over sooner.
     for key, sources in mine.worst().items():
         left = sources & ~theirs.always.get(key, 0)
         for number in members(left) if left else ():
@@ -106,6 +108,7 @@ class Kin:
     @cached_property
     def network(self) -> dict[Key, int]:
         """Their network permissions, at the booleans' worst."""
+        # mutate.py: 1 survives. Of permissions on nothing claims.network finds nothing.
         part = self.access.policy.network.part
         found = ((key, part(*key, bits)) for key, bits in self.outgoing.worst().items())
         return {key: bits for key, bits in found if bits}
@@ -118,6 +121,7 @@ class Kin:
     @cached_property
     def touching(self) -> dict[Key, int]:
         """What they may do to roles, to the private types of roles and to the other."""
+        # mutate.py: 4 survive. Types that are not asked about are only left out sooner; claims masks them.
         looked_at = self.domains | self.private | self.bit
         return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
 
@@ -135,12 +139,14 @@ class Kin:
     @cached_property
     def lacking(self) -> list[tuple[Branch, Key, int]]:
         """What the other has on types that are not roles', and the attributes do not give."""
+        # mutate.py: 9 survive. This only narrows down what claims._missing decides.
         aside = self.bit | self.domains | self.private
         return [(branch, key, bits) for branch, key, bits in self._wanted() if bits & ~aside & ~self.gives(branch, key)]
 
     @cached_property
     def on_itself(self) -> list[tuple[Branch, Key, int]]:
         """What the other has on itself."""
+        # mutate.py: 3 survive. This only narrows down what claims._missing decides.
         return [(branch, key, bits) for branch, key, bits in self._wanted() if bits & self.bit]
 
     # -- what may be done to them
@@ -159,6 +165,7 @@ class Kin:
     @cached_property
     def not_entering(self) -> list[tuple[Key, int, Condition]]:
         """What runtimes may do to the other's processes, and when, and the attributes do not let them do to these."""
+        # mutate.py: 2 survive. What is never wanted is implied, and claims.enterable asks again with the role's own rules.
         found = []
         for key, sources in sorted(self.done_to_theirs.worst().items()):
             for number in members(sources & self.runtimes) if key[0] in ("process", "fd") else ():
@@ -211,5 +218,6 @@ def _owners(openers: Mapping[Key, int], tclass: str) -> int:
 
 
 def given(grants: Grants, branch: Branch, key: Key) -> int:
+    # mutate.py: 4 survive. This only narrows down what claims._missing decides.
     bits = grants.always.get(key, 0)
     return bits | grants.sometimes.get(branch, {}).get(key, 0) if branch else bits

@@ -24,14 +24,14 @@ from typing import Any, Callable, NamedTuple, Optional
 
 
 class Mutant(NamedTuple):
-    """A module with one thing taken out: the text says what, `source` is the module without it. `statement` is the
+    """A module with one thing taken out: the text says what, `source` makes the module without it. `statement` is the
     number of the statement it is in, which must run if anything is to be noticed; None for what runs on import."""
 
     module: str
     scope: str
     line: int
     text: str
-    source: str
+    source: Callable[[], str]
     exception: bool
     statement: Optional[int] = None
     number: int = 0
@@ -59,11 +59,11 @@ class Mutator(ast.NodeVisitor):
         self.found: list[Mutant] = []
 
     def mutants(self) -> list[Mutant]:
-        """All of them, those that are no Python left out; of several that read alike each has its number."""
+        """All of them; of several that read alike each has its number."""
         self.visit(self.tree)
         seen: Counter[str] = Counter()
         numbered = []
-        for mutant in filter(_is_python, self.found):
+        for mutant in self.found:
             numbered.append(mutant._replace(number=seen[str(mutant)]))
             seen[str(mutant)] += 1
         return numbered
@@ -78,9 +78,12 @@ class Mutator(ast.NodeVisitor):
         return None
 
     def _note(self, node: Any, what: str, put: Change_, back: Change_, exception: bool = False) -> None:
-        put()
-        source = ast.unparse(ast.fix_missing_locations(self.tree))
-        back()
+        def source() -> str:
+            put()
+            text = ast.unparse(ast.fix_missing_locations(self.tree))
+            back()
+            return text
+
         statement = self.running[-1] if self.functions else None
         scope = ".".join(self.scope) or "-"
         self.found.append(Mutant(self.module, scope, node.lineno, what, source, exception, statement))
@@ -220,14 +223,6 @@ def statements(tree: ast.AST) -> list[int]:
     return sorted({node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)})
 
 
-def _is_python(mutant: Mutant) -> bool:
-    try:
-        compile(mutant.source, mutant.module, "exec")
-    except SyntaxError:
-        return False
-    return True
-
-
 class Survivors(NamedTuple):
     """The mutants of one function that nothing can notice."""
 
@@ -269,7 +264,7 @@ def put_in_place(mutant: Mutant) -> None:
     identity and get new methods."""
     module = importlib.import_module(f"labelgen.{mutant.module}")
     old = dict(vars(module))
-    exec(compile(mutant.source, module.__name__, "exec"), vars(module))
+    exec(compile(mutant.source(), module.__name__, "exec"), vars(module))
     new = dict(vars(module))
     for name, value in new.items():
         before = old.get(name)

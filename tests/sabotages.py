@@ -251,9 +251,13 @@ def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str
 
 # -- what a binary hides
 
-# Sets of types as a binary has them: a name, and no expression. Either may well hold every type to come: one has all
-# types but one, the other all of an attribute that roles join.
-HIDDEN = {"all but one": "(not (shadow_t))", "as an attribute": "(mcs_constrained_type)"}
+# Sets of types as a binary has them: a name, and no expression. Each may well hold every type to come: it has nearly
+# all types, or all of an attribute that roles join.
+HIDDEN = {
+    "all but one": "(not (shadow_t))",
+    "all but the parent": "(not (container_t))",
+    "as an attribute": "(mcs_constrained_type)",
+}
 HIDDEN_NAME = "sabotage_typeattr_1"
 
 
