@@ -2,7 +2,7 @@
 # make test    what the tests need besides, and all tests
 # make test-system   the roles on an enforcing system: two guests with real containers. As root; ten minutes
 # make lint    ruff and mypy
-# make mutate  each check taken out of the verifier, one at a time: some test notices. Ten minutes or more
+# make mutate  each check taken out of the verifier, one at a time: some test notices. What is known is not tried again
 # make bench   times and memory beside the bare commands; BASE=... for one base only
 
 # Two workers; what shares a base stays on one of them, so that no base is made twice.

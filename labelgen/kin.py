@@ -165,7 +165,7 @@ class Kin:
     @cached_property
     def not_entering(self) -> list[tuple[Key, int, Condition]]:
         """What runtimes may do to the other's processes, and when, and the attributes do not let them do to these."""
-        # mutate.py: 2 survive. What is never wanted is implied, and claims.enterable asks again with the role's own rules.
+        # mutate.py: 2 survive. What is never wanted is implied by anything, and claims.enterable decides again.
         found = []
         for key, sources in sorted(self.done_to_theirs.worst().items()):
             for number in members(sources & self.runtimes) if key[0] in ("process", "fd") else ():
