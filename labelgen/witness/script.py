@@ -142,6 +142,11 @@ class Reader:
         return self._number / (len(self.script.lines) + 1)
 
     @property
+    def started(self) -> bool:
+        """Whether the probe has said its first word."""
+        return self._started
+
+    @property
     def place(self) -> str:
         """How far the witness came."""
         last = self.script.lines[self._number - 1][:160] if self._number else "the start"

@@ -62,6 +62,17 @@ def test_a_kernel_that_ends_early_is_an_error_with_its_last_words(tmp_path: Path
         _boot(tmp_path, "echo labelgen-probe 1 6.1; echo Kernel panic - not syncing >&2")
 
 
+def test_a_kernel_that_panics_before_the_probe_starts_is_started_again(tmp_path: Path) -> None:
+    count, panic = f"echo >> {tmp_path}/starts", "echo Kernel panic - not syncing >&2"
+    with pytest.raises(WitnessError, match=r"after line 0 of 1: the start(.|\n)*Kernel panic"):
+        _boot(tmp_path, f"{count}; {panic}")
+    assert len((tmp_path / "starts").read_text()) == machine.STARTS
+    second = f"{count}; [ $(wc -l < {tmp_path}/starts) -gt {machine.STARTS + 1} ] && echo labelgen-probe 1 6.1; {panic}"
+    with pytest.raises(WitnessError, match="ended early"):
+        _boot(tmp_path, second)
+    assert len((tmp_path / "starts").read_text()) == machine.STARTS + 2
+
+
 def test_silence_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WitnessError, match="ended early"):
         _boot(tmp_path, "true")
