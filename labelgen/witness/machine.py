@@ -32,8 +32,9 @@ TRIAL_SECONDS = 6.0
 STARTS, PANIC = 6, "Kernel panic"
 
 # What both kernels are told: SELinux alone of the big modules, nothing enforced before the probe says so, no line on
-# the console for each denial (which makes a sweep up to 15 times slower), and an end instead of a wait after a panic.
-COMMON = ("rdinit=/init", "lsm=selinux", "selinux=1", "enforcing=0", "panic=-1", "quiet")
+# the console for each denial (which makes a sweep up to 15 times slower), and an end instead of a wait after a panic,
+# which every oops is: a kernel that goes on after one is no witness.
+COMMON = ("rdinit=/init", "lsm=selinux", "selinux=1", "enforcing=0", "oops=panic", "panic=-1", "quiet")
 
 
 class Booted(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from queue import Queue
 from threading import Semaphore
@@ -350,13 +351,18 @@ class _Session:
         self.processors: Queue[int] = Queue()
 
     def run(self, boots: Sequence[_Boot]) -> list[Testimony]:
-        """What each of the boots says, in their order. Raises the first error."""
+        """What each of the boots says, in their order, those of one kernel after those of the other, so that a small
+        guest is not there beside a large one. Raises the first error."""
         self.done = dict.fromkeys(boots, 0.0)
         self.modules = {kernel: kernels.modules(kernel) for kernel in {boot.kernel for boot in boots}}
         for processor in machine.processors():
             self.processors.put(processor)
         with ThreadPoolExecutor(max_workers=self.processors.qsize()) as workers:
-            return list(workers.map(self._boot, boots))
+            return [
+                testimony
+                for _, same in groupby(boots, lambda boot: boot.kernel)
+                for testimony in workers.map(self._boot, same)
+            ]
 
     def _boot(self, boot: _Boot) -> Testimony:
         modules = self.modules[boot.kernel]
