@@ -20,6 +20,7 @@ MODULE = re.compile(r"lxc_([a-z][a-z0-9_]*?)(_ports)?\Z")
 _NO_WORDS = re.compile(rb'"[^"\n]*"|;[^\n]*')
 _WORD = re.compile(rb"(?<![\w.-])lxc_\w+")
 _DECLARED = re.compile(rb"\((?:type|typeattribute|typealias) (lxc_\w+)\)")
+_TYPE = re.compile(rb"\(type (lxc_\w+)\)")
 _PORTCON = re.compile(rb"\(portcon \w+ (?:\d+|\(\d+ \d+\)) \(\w+ \w+ lxc_\w+ \([sc0-9. ()]+\)\)\)")
 # What makes a role one: it joins these attributes, and has no rule about them.
 _JOINS = re.compile(
@@ -46,26 +47,27 @@ def _is_shared(text: bytes) -> bool:
 def _is_role(name: str, text: bytes) -> bool:
     """Whether it is a role's module: it declares the role, joins the roles' attribute, and speaks of nothing of ours
     but of that."""
-    declared = _declared(text)
+    types = set(_TYPE.findall(text))
     generated = f"lxc_{name}_typeattr_".encode()
     rest = {word for word in _WORD.findall(_JOINS.sub(b"", text)) if not word.startswith(generated)}
     return (
-        f"lxc_{name}_t".encode() in declared
+        f"lxc_{name}_t".encode() in types
         and b"(typeattributeset lxc_domain (" in text
-        and rest <= declared
-        and _is_about(declared, generated, text)
+        and rest <= types
+        and _is_about(types, generated, text)
     )
 
 
-# What pp makes of a role's module (policycoreutils, hll/pp), a statement a line. OWN is one of its types.
+# What pp makes of a role's module (policycoreutils, hll/pp), a statement a line. OWN is one of its types; SET is a set
+# that a rule is about, which may hold anybody's types: nothing is given to one, nor is one put into an attribute.
 _STATEMENTS = (
     r"\(type OWN\)",
-    r"\(typeattribute OWN\)",
+    r"\(typeattribute SET\)",
     r"\(roletype object_r OWN\)",
     r"\(typebounds \w+ OWN\)",
     r"\((?:type|role)attributeset cil_gen_require \w+\)",
     r"\(typeattributeset \w+ \((?:OWN ?)+\)\)",
-    r"\(typeattributeset OWN .*\)",
+    r"\(typeattributeset SET .*\)",
     r"\((?:allow|auditallow|dontaudit)x? OWN .*\)",
     r"\(type(?:transition|change|member) OWN .*\)",
     r"\(filecon +\w+ \(\w+ \w+ OWN \([sc0-9. ()]+\)\)\)",
@@ -77,8 +79,9 @@ _STATEMENTS = (
 
 def _is_about(types: Iterable[bytes], generated: bytes, text: bytes) -> bool:
     """Whether nothing is in a module but what its own types are and may do: without it, nobody else has more."""
-    own = b"(?:%s)" % b"|".join([*map(re.escape, types), re.escape(generated) + rb"\w+"])
-    statement = re.compile(b"|".join(form.encode().replace(b"OWN", own) for form in _STATEMENTS))
+    own, sets = b"(?:%s)" % b"|".join(map(re.escape, types)), re.escape(generated) + rb"\w+"
+    forms = (form.encode().replace(b"OWN", own).replace(b"SET", sets) for form in _STATEMENTS)
+    statement = re.compile(b"|".join(forms))
     lines = filter(None, map(bytes.strip, text.splitlines()))
     return all(statement.fullmatch(line) and _is_one(line) for line in lines)
 

@@ -70,6 +70,21 @@ def test_a_module_of_others_with_rules_about_roles_is_refused_by_name(installed:
             "lxc_web",
             "(booleanif (secure_mode)\n(true\n(allow container_t smtp_port_t (tcp_socket (name_bind)))\n)\n)\n",
         ),
+        (
+            "lxc_web",
+            "(typeattribute lxc_web_typeattr_9)\n(typeattributeset lxc_web_typeattr_9 (not (shadow_t)))\n"
+            "(allow lxc_web_typeattr_9 smtp_port_t (tcp_socket (name_connect)))\n",
+        ),
+        (
+            "lxc_web",
+            "(typeattribute lxc_web_typeattr_9)\n(typeattributeset lxc_web_typeattr_9 (all))\n"
+            "(typeattributeset corenet_unconfined_type (lxc_web_typeattr_9 ))\n",
+        ),
+        (
+            "lxc_web",
+            "(typeattribute lxc_web_all)\n(typeattributeset lxc_web_all (all))\n"
+            "(allow lxc_web_all self (udp_socket (create)))\n",
+        ),
         ("lxc_web", '(filecon "/etc/shadow" file (system_u object_r bin_t ((s0) (s0))))\n'),
         ("lxc_base", MORE),
         ("lxc_ftp_ports", "(portcon tcp 22 (system_u object_r http_port_t ((s0) (s0)))) "),
