@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Optional, Union
 
-from labelgen import conditions, refused
+from labelgen import conditions, hidden, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
-from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, GENERATED, OWN_ATTRIBUTES, resolve_parent
+from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
 from labelgen.modules import FILE_ACCESS
@@ -459,7 +459,7 @@ def network(subject: Subject) -> Iterator[Finding]:
     yield from _ports_elsewhere(subject)
     yield from _retagged(subject)
     if not subject.verification.exact:
-        yield from _hidden(subject)
+        yield from hidden.network(subject, _allowed)
 
 
 def _retagged(subject: Subject) -> Iterator[Finding]:
@@ -475,32 +475,6 @@ def _retagged(subject: Subject) -> Iterator[Finding]:
                 if before.type != segment.type:
                     words = f"{protocol}/{before} is {before.type} on the base and {segment.type} with the roles"
                     yield subject.finding("network", words, where=("network",))
-
-
-def _hidden(subject: Subject) -> Iterator[Finding]:
-    """Network that the real policy may grant through a set of types whose expression a binary has forgotten: the set
-    holds every other type of an attribute that the role joins, or most types there are."""
-    policy, parent = subject.policy, subject.kin.theirs.worst()
-    joined = [
-        policy.attributes[name] & ~subject.verification.role_domains
-        for name in policy.attributes_of[subject.domain]
-        if name not in OWN_ATTRIBUTES
-    ]
-    for name, members_ in sorted(policy.attributes.items()):
-        holds_attribute = any(bits and not bits & ~members_ for bits in joined)
-        if not GENERATED.match(name) or not (holds_attribute or 2 * bin(members_).count("1") > len(policy.types)):
-            continue
-        for rule in policy.naming_source(name):
-            for perm in rule.perms if rule.kind == "allow" else ():
-                bits = policy.network.part(rule.tclass, perm, policy.bits[rule.target])
-                if bits & parent.get((rule.tclass, perm), 0) & ~_allowed(subject, (rule.tclass, perm)):
-                    yield subject.finding(
-                        "network",
-                        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, "
-                        f"which has {rule.tclass} {perm}; verify on the modules of the base",
-                        (str(rule),),
-                        where=("network",),
-                    )
 
 
 # -- able
@@ -672,6 +646,8 @@ def contained(subject: Subject) -> Iterator[Finding]:
         yield from subject.excess("contained", excess, message, ("parent",), lambda *of: _had(subject, *of))
     yield from _beyond_xperms(subject)
     yield from _beyond_access(subject)
+    if not subject.verification.exact:
+        yield from hidden.contained(subject)
 
 
 def _beyond_access(subject: Subject) -> Iterator[Finding]:
@@ -829,6 +805,8 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _acted_upon(subject)
     yield from _labels_elsewhere(subject)
     yield from _other_categories(subject)
+    if not subject.verification.exact:
+        yield from hidden.separate(subject)
 
 
 def _other_categories(subject: Subject) -> Iterator[Finding]:
@@ -1090,6 +1068,8 @@ def closed(subject: Subject) -> Iterator[Finding]:
                 continue
             yield from _more_network(subject, (*path, target), key)
             yield from _undoes_policy(subject, (*path, target))
+    if not subject.verification.exact:
+        yield from hidden.closed(subject)
 
 
 def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]:

@@ -1,0 +1,103 @@
+"""What a binary base may hide: a set of types has a name in it and no expression (`not shadow_t`), so that a role which
+joins the policy later may be in the set though nothing in the binary says so. It is taken to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from labelgen.access import Key
+from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
+from labelgen.network import LEADING, UNDOING
+from labelgen.policy import Policy, Rule
+
+if TYPE_CHECKING:
+    from labelgen.claims import Finding, Subject
+
+OBJECT = "object_r"
+
+
+def _hold_most(policy: Policy, bits: int, of: int) -> bool:
+    return 2 * bin(bits & of).count("1") > bin(of).count("1")
+
+
+def _may_hold(subject: Subject) -> Iterator[str]:
+    """The sets that may hold the role: those that hold most types there are, and those with a generated name that hold
+    every other type of an attribute that the role joins."""
+    policy = subject.policy
+    every = (1 << len(policy.types)) - 1
+    joined = [
+        policy.attributes[name] & ~subject.verification.role_domains
+        for name in policy.attributes_of[subject.domain]
+        if name not in OWN_ATTRIBUTES
+    ]
+    for name, bits in sorted(policy.attributes.items()):
+        holds_attribute = any(of and not of & ~bits for of in joined)
+        if _hold_most(policy, bits, every) or (GENERATED.match(name) and holds_attribute):
+            yield name
+
+
+def _without_parent(subject: Subject) -> Iterator[str]:
+    """Those that hold most types and most domains, and not the parent."""
+    policy = subject.policy
+    domains = 0
+    for name, bits in policy.roles.items():
+        domains |= bits if name != OBJECT else 0
+    for name in _may_hold(subject):
+        bits = policy.attributes[name]
+        if _hold_most(policy, bits, domains) and not bits & policy.bits[subject.parent]:
+            yield name
+
+
+def _told(subject: Subject, claim: str, name: str, does: str, rule: Rule) -> Finding:
+    words = (
+        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, {does}; "
+        "verify on the modules of the base"
+    )
+    return subject.finding(claim, words, (str(rule),), where=("network",) if claim == "network" else ("name",))
+
+
+def _rules(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Key]]:
+    for rule in rules:
+        for perm in sorted(rule.perms) if rule.kind == "allow" else ():
+            yield rule, (rule.tclass, perm)
+
+
+def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
+    """Network that such a set has, beyond what is `allowed` to the role."""
+    policy = subject.policy
+    for name in _may_hold(subject):
+        for rule, key in _rules(policy.naming_source(name)):
+            if policy.network.part(*key, policy.bits[rule.target]) & ~allowed(subject, key):
+                yield _told(subject, "network", name, f"which has {key[0]} {key[1]}", rule)
+
+
+def closed(subject: Subject) -> Iterator[Finding]:
+    """Another domain that such a set may become, or the policy that it may do away with."""
+    policy = subject.policy
+    for name in _may_hold(subject):
+        for rule, key in _rules(policy.naming_source(name)):
+            leads = key[1] in LEADING.get(key[0], ()) and policy.bits[rule.target] & ~subject.bit
+            if leads or key in UNDOING:
+                yield _told(subject, "closed", name, f"which has {key[0]} {key[1]} on {rule.target}", rule)
+
+
+def contained(subject: Subject) -> Iterator[Finding]:
+    """What such a set may do and the parent, which is not in it, may not."""
+    theirs = subject.kin.theirs.worst()
+    for name in _without_parent(subject):
+        for rule, key in _rules(subject.policy.naming_source(name)):
+            if subject.policy.bits[rule.target] & ~theirs.get(key, 0):
+                yield _told(subject, "contained", name, f"which has what {subject.parent} lacks", rule)
+                break
+
+
+def separate(subject: Subject) -> Iterator[Finding]:
+    """Who may act on such a set and not on the parent, which is not in it."""
+    theirs = subject.kin.done_to_theirs.worst()
+    for name in _without_parent(subject):
+        for rule, key in _rules(subject.policy.naming_target(name)):
+            if subject.policy.bits[rule.source] & ~theirs.get(key, 0):
+                yield _told(subject, "separate", name, f"on which {rule.source} can act", rule)
+                break
