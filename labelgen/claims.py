@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Optional, Union
 
-from labelgen import conditions, hidden, refused
+from labelgen import conditions, hidden, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
@@ -487,12 +487,7 @@ def able(subject: Subject) -> Iterator[Finding]:
             for need in needs:
                 yield from _unmet(subject, need, where)
     yield from _files_able(subject)
-    for rule in subject.policy.rules_from(subject.domain):
-        if rule.kind == "type_transition" and (
-            rule.tclass == "process" or rule.tclass in subject.policy.socket_classes
-        ):
-            words = f"what {subject.domain} makes is labelled {rule.default}, which it may not use"
-            yield subject.finding("able", words, (str(rule),))
+    yield from labels.unusable(subject)
 
 
 def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where, list[Need]]]:
@@ -737,6 +732,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
         have = given(own, branch, key) | given(kin.outgoing, branch, key)
         yield from _missing(subject, key, bits, have, condition_of(branch))
     yield from _narrower_xperms(subject)
+    yield from labels.not_made_alike(subject)
     for target, key in refused.masked(subject):
         words = f"a bound (typebounds) keeps {subject.domain} from what {subject.parent} may do: "
         yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", where=("parent",))
@@ -803,30 +799,11 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _kept_apart_by_mcs(subject)
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
-    yield from _labels_elsewhere(subject)
-    yield from _other_categories(subject)
+    yield from labels.given_elsewhere(subject)
+    yield from labels.other_categories(subject)
+    yield from labels.made_otherwise(subject)
     if not subject.verification.exact:
         yield from hidden.separate(subject)
-
-
-def _other_categories(subject: Subject) -> Iterator[Finding]:
-    """What the domain runs and makes has its own categories, or those that the parent's has."""
-    rules = subject.verification.range_transitions
-    theirs: dict[tuple[str, str], int] = defaultdict(int)
-    for source, target, tclass, levels in rules:
-        if subject.policy.bits[source] & subject.policy.bits[subject.parent]:
-            theirs[tclass, levels] |= subject.policy.bits[target]
-    for source, target, tclass, levels in rules:
-        targets = subject.policy.bits[target]
-        if not subject.policy.bits[source] & subject.bit:
-            continue
-        if tclass == "process":
-            words = f"{subject.domain} changes its categories to {levels} when it runs {target}"
-        elif targets & ~theirs[tclass, levels]:
-            words = f"what {subject.domain} makes in {target} ({tclass}) has the level {levels}, whatever its own is"
-        else:
-            continue
-        yield subject.finding("separate", words, (f"range_transition {source} {target}:{tclass} {levels};",))
 
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
@@ -928,20 +905,6 @@ def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) ->
             source = subject.policy.names(sources & ~subject.bit)[0]
             words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
             yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
-
-
-def _labels_elsewhere(subject: Subject) -> Iterator[Finding]:
-    """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
-    own = (subject.domain, *subject.file_types.values())
-    for name in own:
-        if name in subject.policy.labelled:
-            words = f"{name} is given to what is not the role's"
-            yield subject.finding("separate", words, (subject.policy.labelled[name],))
-    declared = {entry.path: subject.file_types[entry.access] for entry in subject.role.files}
-    contexts = subject.verification.file_contexts or FileContexts()
-    for path, _, name in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
-        if declared.get(path) != name:
-            yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
 
 
 def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:

@@ -93,6 +93,15 @@ class Portcon(NamedTuple):
     context: str
 
 
+class Default(NamedTuple):
+    """Whose user, role, type or level what is made of a class gets: `whose` is source, target or glblub."""
+
+    kind: str
+    tclass: str
+    whose: str
+    text: str
+
+
 class Constraint(NamedTuple):
     """A constraint: what an access needs besides a rule. The expression is in postfix, names of a set together."""
 
@@ -389,8 +398,41 @@ class Policy:
         found.update((item.context.type_.name, str(item)) for item in self._policy.fs_uses())
         found.update((item.context.type_.name, str(item)) for item in self._policy.nodecons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.netifcons())
+        found.update((item.context.type_.name, str(item)) for item in self._policy.ibpkeycons())
+        found.update((item.context.type_.name, str(item)) for item in self._policy.ibendportcons())
         found.update((name, f"initial SID {sid}") for sid, name in self.initial_sids.items())
         return found
+
+    @cached_property
+    def labelling(self) -> dict[str, list[Rule]]:
+        """Type -> the rules by which something gets it: type_transition, type_change, type_member."""
+        found: dict[str, list[Rule]] = defaultdict(list)
+        for rule in self.rules:
+            if rule.default:
+                found[rule.default].append(rule)
+        return found
+
+    @cached_property
+    def _labelling_from(self) -> dict[str, list[Rule]]:
+        """Source -> its rules of these kinds."""
+        found: dict[str, list[Rule]] = defaultdict(list)
+        for rules in self.labelling.values():
+            for rule in rules:
+                found[rule.source].append(rule)
+        return found
+
+    def labelling_from(self, type_name: str) -> Iterator[Rule]:
+        """The rules that name the type of what a domain makes."""
+        for symbol in self.symbols(type_name):
+            yield from self._labelling_from.get(symbol, ())
+
+    @cached_property
+    def defaults(self) -> list[Default]:
+        """Every statement about whose user, role, type or level it is that what is made gets (default_range, ...)."""
+        return [
+            Default(str(item.ruletype.name), str(item.tclass), str(item.default.name), str(item))
+            for item in self._policy.defaults()
+        ]
 
     @cached_property
     def network(self) -> NetworkModel:

@@ -1,0 +1,134 @@
+"""What gets a role's labels, and which labels what a role makes gets, by something else than rules about access.
+
+hooks.c asks the policy for the label of everything that is made (security_compute_sid, ss/services.c): by a
+type_transition, a range_transition, or by a statement whose it is by default.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from labelgen.derivation import FILE_CLASSES
+from labelgen.filecontexts import FileContexts
+from labelgen.policy import Rule
+
+if TYPE_CHECKING:
+    from labelgen.claims import Finding, Subject
+
+
+def given_elsewhere(subject: Subject) -> Iterator[Finding]:
+    """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
+    own = (subject.domain, *subject.file_types.values())
+    for name in own:
+        if name in subject.policy.labelled:
+            words = f"{name} is given to what is not the role's"
+            yield subject.finding("separate", words, (subject.policy.labelled[name],))
+    for rule in (rule for name in own for rule in subject.policy.labelling.get(name, ())):
+        if rule.source != subject.domain and not _starts(subject, rule):
+            words = f"what {rule.source} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
+            yield subject.finding("separate", words, (str(rule),))
+    declared = {entry.path: subject.file_types[entry.access] for entry in subject.role.files}
+    contexts = subject.verification.file_contexts or FileContexts()
+    for path, _, name in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
+        if declared.get(path) != name:
+            yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
+
+
+def _starts(subject: Subject, rule: Rule) -> bool:
+    """Whether a rule starts programs in the role, which is what transitions to it are for."""
+    return rule.default == subject.domain and rule.tclass == "process"
+
+
+# -- what it makes
+
+
+def other_categories(subject: Subject) -> Iterator[Finding]:
+    """What the domain runs and makes has its own categories, or those that the parent's has."""
+    rules = subject.verification.range_transitions
+    theirs: dict[tuple[str, str], int] = defaultdict(int)
+    for source, target, tclass, levels in rules:
+        if subject.policy.bits[source] & subject.policy.bits[subject.parent]:
+            theirs[tclass, levels] |= subject.policy.bits[target]
+    for source, target, tclass, levels in rules:
+        targets = subject.policy.bits[target]
+        if not subject.policy.bits[source] & subject.bit:
+            continue
+        if tclass == "process":
+            words = f"{subject.domain} changes its categories to {levels} when it runs {target}"
+        elif targets & ~theirs[tclass, levels]:
+            words = f"what {subject.domain} makes in {target} ({tclass}) has the level {levels}, whatever its own is"
+        else:
+            continue
+        yield subject.finding("separate", words, (f"range_transition {source} {target}:{tclass} {levels};",))
+    for default in subject.policy.defaults:
+        if default.kind == "default_range" and default.tclass == "process" and default.whose != "source":
+            words = f"{subject.domain} changes its categories to those of a file when it runs one"
+            yield subject.finding("separate", words, (default.text,))
+
+
+def unusable(subject: Subject) -> Iterator[Finding]:
+    """What the domain runs, and the sockets that it makes, have a label with which they work."""
+    sockets = subject.policy.socket_classes
+    for rule in subject.policy.labelling_from(subject.domain):
+        if rule.kind == "type_transition" and (rule.tclass == "process" or rule.tclass in sockets):
+            words = f"what {subject.domain} makes is labelled {rule.default}, which it may not use"
+            yield subject.finding("able", words, (str(rule),))
+    for default in subject.policy.defaults:
+        is_file = default.tclass in FILE_CLASSES and default.kind == "default_type" and default.whose == "source"
+        is_program = default.tclass == "process" and default.kind != "default_range" and default.whose == "target"
+        if is_file or is_program:
+            words = f"what {subject.domain} makes or runs ({default.tclass}) has a label that it may not use"
+            yield subject.finding("able", words, (default.text,))
+
+
+def not_made_alike(subject: Subject) -> Iterator[Finding]:
+    """What it makes has the labels that what the parent makes has in the same place."""
+    mine, theirs = _labels(subject, subject.domain), _labels(subject, subject.parent)
+    for kind, targets in theirs.items():
+        lacking = targets & ~_labelled_so(mine, kind) & ~_apart(subject)
+        if lacking and kind.default != subject.parent:
+            words = f"is not labelled {kind.default}, as what {subject.parent} makes is"
+            yield _otherwise(subject, "complete", kind, lacking, words)
+
+
+def made_otherwise(subject: Subject) -> Iterator[Finding]:
+    """What it makes has no label that what the parent makes has not, but the role's own."""
+    mine, theirs = _labels(subject, subject.domain), _labels(subject, subject.parent)
+    for kind, targets in mine.items():
+        more = targets & ~_labelled_so(theirs, kind)
+        if more and kind.default not in (subject.domain, *subject.file_types.values()):
+            words = f"is labelled {kind.default}, and what {subject.parent} makes is not"
+            yield _otherwise(subject, "separate", kind, more, words)
+
+
+def _labels(subject: Subject, domain: str) -> dict[Rule, int]:
+    """What rules label that a domain makes, each without the types that it is about -> the targets; of those on itself,
+    the role."""
+    found: dict[Rule, int] = defaultdict(int)
+    bits = subject.policy.bits
+    for rule in subject.policy.labelling_from(domain):
+        if rule.tclass != "process" and rule.tclass not in subject.policy.socket_classes:
+            targets = bits[rule.target]
+            if targets & bits[domain]:
+                targets = targets & ~bits[domain] | subject.bit
+            found[rule._replace(source="", target="")] |= targets
+    return found
+
+
+def _labelled_so(labels: dict[Rule, int], kind: Rule) -> int:
+    """The targets for which rules say the same, in the same branch or without any boolean."""
+    return labels.get(kind, 0) | labels.get(kind._replace(guard=None), 0)
+
+
+def _otherwise(subject: Subject, claim: str, kind: Rule, targets: int, words: str) -> Finding:
+    target = subject.policy.names(targets)[0]
+    rule = kind._replace(source=subject.parent if claim == "complete" else subject.domain, target=target)
+    return subject.finding(claim, f"what {subject.domain} makes in {target} ({kind.tclass}) {words}", (str(rule),))
+
+
+def _apart(subject: Subject) -> int:
+    """The types of roles, but for the role itself."""
+    verification = subject.verification
+    return (verification.role_domains | verification.private) & ~subject.bit
