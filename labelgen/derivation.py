@@ -382,7 +382,7 @@ class Deriver:
                 yield self._incoming_access(rule)
             else:
                 yield from self._incoming_transition(rule)
-        self.counts["other label"] += self.policy.labelling(self.parent)
+        self.counts["other label"] += len(self.policy.labelling(self.parent))
 
     def _incoming_beside_parent(self, rule: Rule) -> Iterator[SharedRule]:
         """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""

@@ -33,6 +33,7 @@ _OTHER = "is another program, not the SELinux policy library"
 
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
+LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
 NETWORK_SYSCTLS = "/sys/net/"  # below /proc
 XPERM_RULES = frozenset({"allowxperm", "dontauditxperm", "auditallowxperm"})
 
@@ -320,14 +321,25 @@ class Policy:
             guard=guard,
         )
 
-    def labelling(self, type_name: str) -> int:
-        """How many rules give a type to what is made or labelled."""
-        kinds = ("type_transition", "type_change", "type_member")
-        return sum(
-            item.ruletype.name in kinds and item.default.name == type_name
-            for items in self._items_from.values()
-            for item in items
-        )
+    @cached_property
+    def _items_giving(self) -> dict[str, list[Any]]:
+        """Type -> what of setools gives it to what is made or labelled."""
+        found: dict[str, list[Any]] = defaultdict(list)
+        for items in self._items_from.values():
+            for item in items:
+                # A class name is asked ten times faster than a kind of rule, and Fedora has 270,000 of these rules.
+                if type(item).__name__ in LABELLING:
+                    found[item.default.name].append(item)
+        return found
+
+    def labelling(self, type_name: str) -> list[Rule]:
+        """The rules by which something gets a type when it is made or labelled: type_transition, type_change and
+        type_member."""
+        return list(map(self._rule, self._items_giving.get(type_name, ())))
+
+    def labelling_from(self, type_name: str) -> Iterator[Rule]:
+        """The rules that name the type of what a domain makes."""
+        return (rule for rule in self.rules_from(type_name) if rule.default)
 
     def resolve(self, name: str) -> Optional[str]:
         """The type that `name` names, through aliases; None where there is none."""
@@ -402,29 +414,6 @@ class Policy:
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibendportcons())
         found.update((name, f"initial SID {sid}") for sid, name in self.initial_sids.items())
         return found
-
-    @cached_property
-    def labelling(self) -> dict[str, list[Rule]]:
-        """Type -> the rules by which something gets it: type_transition, type_change, type_member."""
-        found: dict[str, list[Rule]] = defaultdict(list)
-        for rule in self.rules:
-            if rule.default:
-                found[rule.default].append(rule)
-        return found
-
-    @cached_property
-    def _labelling_from(self) -> dict[str, list[Rule]]:
-        """Source -> its rules of these kinds."""
-        found: dict[str, list[Rule]] = defaultdict(list)
-        for rules in self.labelling.values():
-            for rule in rules:
-                found[rule.source].append(rule)
-        return found
-
-    def labelling_from(self, type_name: str) -> Iterator[Rule]:
-        """The rules that name the type of what a domain makes."""
-        for symbol in self.symbols(type_name):
-            yield from self._labelling_from.get(symbol, ())
 
     @cached_property
     def defaults(self) -> list[Default]:
