@@ -55,8 +55,15 @@ SYSTEM = ("system_u", "system_r")
 KEPT_APART = {
     # A transition to the domain's own type may change nothing but the categories.
     "process": ("dyntransition", "ptrace", "sigkill", "signal", "sigstop", "transition"),
-    "file": ("append", "execute", "read", "rename", "setattr", "unlink", "write"),
-    "dir": ("add_name", "read", "remove_name", "search", "setattr", "write"),
+    # Who relabels another's file takes it over; who creates or relabels to another's categories hands it something.
+    "file": (
+        *("append", "create", "execute", "link", "read", "relabelfrom", "relabelto", "rename", "setattr", "unlink"),
+        "write",
+    ),
+    "dir": (
+        *("add_name", "create", "read", "relabelfrom", "relabelto", "remove_name", "rename", "search", "setattr"),
+        "write",
+    ),
 }
 LEFT_TO_THE_BASE = {
     # hooks.c: selinux_task_kill, selinux_task_getpgid and their like, selinux_ptrace_access_check, selinux_getprocattr
@@ -67,9 +74,12 @@ LEFT_TO_THE_BASE = {
     "fd": ("use",),
     "unix_stream_socket": ("connectto",),
     "unix_dgram_socket": ("sendto",),
-    "lnk_file": ("create", "read", "rename", "unlink"),
-    "sock_file": ("create", "unlink", "write"),
-    "fifo_file": ("create", "open", "read", "unlink", "write"),
+    "lnk_file": ("create", "read", "relabelfrom", "rename", "unlink"),
+    "sock_file": ("create", "relabelfrom", "unlink", "write"),
+    "fifo_file": ("create", "open", "read", "relabelfrom", "unlink", "write"),
+    # hooks.c, open_file_to_av: whoever opens another's device may do so to append.
+    "chr_file": ("append", "open", "read", "relabelfrom", "write"),
+    "blk_file": ("append", "open", "read", "relabelfrom", "write"),
     "key": ("read", "view", "write"),
     "shm": ("read", "unix_read", "unix_write", "write"),
     "sem": ("read", "unix_write", "write"),
@@ -899,7 +909,9 @@ def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterat
 def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) -> Iterator[Finding]:
     """No container of another kind opens the role's files: whoever does may open the parent's by a rule that does not
     mean the parent too."""
-    opened = together(kin.opened_beyond, opened_beyond(own, kin.openers))
+    opened: dict[Key, int] = {}
+    for key, number in kin.opened_beyond.union(opened_beyond(own, kin.openers)):
+        opened[key] = opened.get(key, 0) | 1 << number
     for key, sources in sorted(opened.items()):
         if sources & ~subject.bit:
             source = subject.policy.names(sources & ~subject.bit)[0]

@@ -164,11 +164,12 @@ class Kin:
 
     @cached_property
     def not_entering(self) -> list[tuple[Key, int, Condition]]:
-        """What runtimes may do to the other's processes, and when, and the attributes do not let them do to these."""
-        # mutate.py: 2 survive. What is never wanted is implied by anything, and claims.enterable decides again.
+        """What runtimes may do to the other, and when, and the attributes do not let them do to these: they start it,
+        without new privileges too, give it a keyring, and find it below /proc. The network of it is not asked."""
         found = []
         for key, sources in sorted(self.done_to_theirs.worst().items()):
-            for number in members(sources & self.runtimes) if key[0] in ("process", "fd") else ():
+            is_network = self.access.policy.network.part(*key, self.bit)
+            for number in members(sources & self.runtimes) if not is_network else ():
                 wanted = self.done_to_theirs.condition(key, 1 << number)
                 if not conditions.implies(wanted, self.incoming.condition(key, 1 << number)):
                     found.append((key, number, wanted))
@@ -177,7 +178,7 @@ class Kin:
     # -- files
 
     @cached_property
-    def openers(self) -> dict[Key, int]:
+    def openers(self) -> Grants:
         """Who may open what the other (a type of files) has by a rule that does not mean the parent too, and is no
         container of another kind."""
         policy = self.access.policy
@@ -185,35 +186,34 @@ class Kin:
         for rule in policy.rules_to(self.counterpart):
             if rule.kind == "allow" and not policy.bits[rule.source] & parent_bit:
                 found.add(rule, policy.bits[rule.source] & ~self.beside)
-        return found.worst()
+        return found
 
     @cached_property
-    def opened_beyond(self) -> dict[Key, int]:
+    def opened_beyond(self) -> frozenset[Meeting]:
         """Who else opens them because of their attributes."""
-        return opened_beyond(self.incoming, self.openers)
+        return frozenset(opened_beyond(self.incoming, self.openers))
 
 
-def opened_beyond(mine: Grants, openers: Mapping[Key, int]) -> dict[Key, int]:
-    """Who opens files by `mine` (incoming grants) and is none of the `openers`. Finding a folder is not opening what is
-    in it, and running a file is nothing more to who reads and writes it anyhow: hosts leave out rules that others cover
-    (semanage.conf, optimize-policy), and so a privileged container's own rule for the entrypoint, where every container
-    may enter the parent's files."""
-    found = {}
-    for key, sources in mine.worst().items():
-        if key[0] in FILE_CLASSES and key[1] in CONTENT and key != ("dir", "open"):
-            anyhow = _owners(openers, key[0]) if key[1] in RUNNING else 0
-            found[key] = sources & ~openers.get(key, 0) & ~anyhow
-    return found
+def opened_beyond(mine: Grants, openers: Grants) -> Iterator[Meeting]:
+    """Who opens files by `mine` (incoming grants), when he is none of the `openers`. Finding a folder is not opening what is in it, and running a file is nothing more to who reads and writes it anyhow:
+    hosts leave out rules that others cover (semanage.conf, optimize-policy), and so a privileged container's own rule
+    for the entrypoint, where every container may enter the parent's files."""
+    for key, number in acting_beyond(mine, openers):
+        if key[0] not in FILE_CLASSES or key[1] not in CONTENT or key == ("dir", "open"):
+            continue
+        when = mine.condition(key, 1 << number)
+        if key[1] not in RUNNING or not conditions.implies(when, _owns(openers, key[0], 1 << number)):
+            yield key, number
 
 
 RUNNING = ("entrypoint", "execute", "execute_no_trans")
 
 
-def _owners(openers: Mapping[Key, int], tclass: str) -> int:
-    """Who opens, reads and writes files of a class."""
-    found = ~0
+def _owns(openers: Grants, tclass: str, bit: int) -> Condition:
+    """When the type of `bit` opens, reads and writes files of a class."""
+    found: Condition = True
     for perm in ("open", "read", "write"):
-        found &= openers.get((tclass, perm), 0)
+        found = conditions.both(found, openers.condition((tclass, perm), bit))
     return found
 
 

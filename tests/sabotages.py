@@ -203,19 +203,21 @@ def told_permissions(findings: Sequence[Finding]) -> set[Permission]:
 # first are findings, the others limits.
 ACROSS = {
     "process": "dyntransition ptrace sigkill signal sigstop transition",
-    "file": "append execute read rename setattr unlink write",
-    "dir": "add_name read remove_name search setattr write",
+    "file": "append create execute link read relabelfrom relabelto rename setattr unlink write",
+    "dir": "add_name create read relabelfrom relabelto remove_name rename search setattr write",
 }
 LIMITS = {
+    "blk_file": "append open read relabelfrom write",
+    "chr_file": "append open read relabelfrom write",
     "fd": "use",
-    "fifo_file": "create open read unlink write",
+    "fifo_file": "create open read relabelfrom unlink write",
     "key": "read view write",
-    "lnk_file": "create read rename unlink",
+    "lnk_file": "create read relabelfrom rename unlink",
     "msg": "receive send",
     "msgq": "enqueue read unix_read unix_write write",
     "sem": "read unix_write write",
     "shm": "read unix_read unix_write write",
-    "sock_file": "create unlink write",
+    "sock_file": "create relabelfrom unlink write",
     "unix_dgram_socket": "sendto",
     "unix_stream_socket": "connectto",
 }
@@ -235,7 +237,7 @@ def across_categories(built: BuiltRoles, folder: Path) -> Path:
     return built.link(folder, [folder / "rules.cil"], edits)
 
 
-FILES_OF_CONTAINERS = ("file", "dir", "fifo_file", "lnk_file", "sock_file")
+FILES_OF_CONTAINERS = ("file", "dir", "fifo_file", "lnk_file", "sock_file", "chr_file", "blk_file")
 
 
 def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str]) -> list[str]:
