@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ _OTHER = "is another program, not the SELinux policy library"
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
 LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
 NETWORK_SYSCTLS = "/sys/net/"  # below /proc
+# Newer kernels take these for wildcards in a genfscon (policy capability genfs_seclabel_wildcard).
+_PLAIN = re.compile(r"[*?]")
 XPERM_RULES = frozenset({"allowxperm", "dontauditxperm", "auditallowxperm"})
 
 
@@ -388,20 +391,30 @@ class Policy:
 
     @cached_property
     def network_sysctls(self) -> int:
-        """The bitset of the types of /proc/sys/net: of every genfscon in there and, where the folder has none of its
-        own, of the longest that its path starts with, for each kind of file (__security_genfs_sid, ss/services.c)."""
+        """The bitset of the types of the files below /proc/sys/net: of every genfscon in there and, where the folder
+        has none of its own, of the longest that its path starts with (__security_genfs_sid, ss/services.c)."""
         inside: list[str] = []
         above: dict[str, tuple[int, str]] = {}
         for item in self._policy.genfscons():
-            path, name = item.path, item.context.type_.name
+            path, name = _PLAIN.split(item.path)[0], item.context.type_.name
             if item.fs != "proc":
                 continue
-            if path.startswith(NETWORK_SYSCTLS):
+            if path.startswith(NETWORK_SYSCTLS) or (path != item.path and NETWORK_SYSCTLS.startswith(path)):
                 inside.append(name)
-            elif NETWORK_SYSCTLS.startswith(path):
+            elif NETWORK_SYSCTLS.startswith(path) and str(item.filetype) in ("", "--"):
                 above[str(item.filetype)] = max(above.get(str(item.filetype), (0, "")), (len(path), name))
         covering = [name for _, name in above.values()] or [self.initial_sids.get("unlabeled", "")]
-        return self._union(name for name in (*inside, *covering) if name in self.types)
+        return self._union(name for name in (*inside, *covering) if name in self.types) | self._instead_of_genfscon()
+
+    def _instead_of_genfscon(self) -> int:
+        """What files below /proc have where an fs_use statement labels them, which is looked for first
+        (security_fs_use, ss/services.c): the type that it names or, with fs_use_task, that of any process."""
+        found = 0
+        for item in self._policy.fs_uses():
+            if item.fs == "proc":
+                task = item.ruletype.name == "fs_use_task"
+                found |= self._union(self.types) if task else self.bits[item.context.type_.name]
+        return found
 
     @cached_property
     def labelled(self) -> dict[str, str]:
