@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, bundle, local, ours, output, programs, rpmdb
+from labelgen import __version__, bundle, filecontexts, local, ours, output, programs, rpmdb
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -210,9 +210,19 @@ def store(path: Path, name: str) -> Source:
     files = [_module_file(folder) for _, (_, folder) in sorted(chosen.items())]
     if not files:
         raise InputError(f"{path}: this policy store holds no module")
-    found = (path / "active" / own for own in (local.PORTS, local.FILE_CONTEXTS))
+    beside = contexts_of_store(path)
+    found = [path / "active" / own for own in local.STORED]
+    found += [beside / own for own in (filecontexts.OF_HOST[0], *filecontexts.ALIASES)]
     extra = tuple(file for file in found if file.is_file())
     return Source(name, "store", tuple(files), extra)
+
+
+def contexts_of_store(path: Path) -> Path:
+    """The folder with the file contexts of the host that a policy store is of: of /var/lib/selinux/TYPE it is below
+    /etc/selinux/TYPE, where RHEL 7 keeps the store itself."""
+    if path.parent.name == "selinux" and path.parent.parent.name == "lib":
+        path = path.absolute().parents[3] / SELINUX_CONFIG.parent.relative_to("/") / path.name
+    return path / "contexts" / "files"
 
 
 def _module_file(folder: Path) -> Path:
@@ -438,7 +448,8 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping
     own = local.ports(extra.get(local.PORTS, b""))
     modules = {file: local.without_ports(text, own) for file, text in _others(source, texts).items()}
     whole = b"".join((*modules.values(), *(port.cil + b"\n" for port in own)))
-    (folder / local.FILE_CONTEXTS).write_bytes(extra.get(local.FILE_CONTEXTS, b""))
+    for name, content in extra.items():
+        (folder / name).write_bytes(content)
     (folder / "base.cil").write_bytes(whole)
     _check_whole(source, whole)
     mls = b"(mls true)" in whole or (b"(sensitivity " in whole and b"(mls false)" not in whole)

@@ -137,8 +137,7 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
 
 def file_contexts(policy: Path, base: Base) -> FileContexts:
     """The file contexts that were linked with a policy, and after them what the base's host has of its own."""
-    own = base.folder / local.FILE_CONTEXTS
-    return FileContexts.read(policy.with_suffix(".fc"), *([own] if own.is_file() else []))
+    return FileContexts.read(policy.with_suffix(".fc"), base.folder)
 
 
 def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
@@ -148,7 +147,9 @@ def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
 
 def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     try:
-        bases.link([base.cil, *cil], base.mls, policy, policy.with_suffix(".fc"))
+        with output.temporary() as scratch:
+            modules = [local.behind_ports(path, base.folder / local.PORTS, scratch) for path in cil]
+            bases.link([base.cil, *modules], base.mls, policy, policy.with_suffix(".fc"))
     except programs.ProgramFailed as error:
         if error.is_of_machine:
             raise

@@ -629,6 +629,9 @@ def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[F
         if context.type not in subject.file_types.values():
             words = f"the file context `{context}` takes files of {path} from the role"
             yield subject.finding("able", words, where=("files", number))
+    for alias in contexts.hiding(path):
+        words = f"the host looks up what is below {alias.path} as if it were below {alias.meant} (file_contexts.subs)"
+        yield subject.finding("able", f"{words}: files of {path} do not get {name}", where=("files", number))
 
 
 # -- contained

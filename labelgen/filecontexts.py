@@ -8,22 +8,22 @@ a path the last one counts (libselinux, label_file.c: lookup_all).
 from __future__ import annotations
 
 import re
-import warnings
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple
 
-# sre_parse was moved in Python 3.11, and its old name warns.
-try:
-    from re import _parser as sre_parser  # type: ignore[attr-defined,unused-ignore]
-except ImportError:
-    import sre_parse as sre_parser  # type: ignore[no-redef,unused-ignore]
+from labelgen.expressions import is_divided, meet
 
 SPECIAL = ".^$?*+|[({"  # libsepol, cil_post.c: cil_post_fc_fill_data
 NO_LABEL = "<<none>>"
+
+# What a host has beside the file_contexts of its policy: of home folders, and what semanage set; then which paths stand
+# for others, of the distribution and of semanage.
+OF_HOST = ("file_contexts.homedirs", "file_contexts.local")
+ALIASES = ("file_contexts.subs_dist", "file_contexts.subs")
 
 
 class FileContext(NamedTuple):
@@ -38,6 +38,27 @@ class FileContext(NamedTuple):
         return " ".join(filter(None, (self.path, self.kind, self.type or NO_LABEL)))
 
 
+class Alias(NamedTuple):
+    """A line of file_contexts.subs: what is below `path` is looked up as if it were below `meant`."""
+
+    path: str
+    meant: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.meant}"
+
+
+def _lines(file: Path) -> list[str]:
+    if not file.is_file():
+        return []
+    return [line for line in file.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+
+
+def _is_literal(expression: str) -> bool:
+    """Whether it has no special sign (label_file.h, spec_hasMetaChars)."""
+    return not any(sign in SPECIAL for sign in re.sub(r"\\.", "", expression))
+
+
 def _parsed(lines: Iterable[str]) -> Iterator[FileContext]:
     for words in map(str.split, lines):
         if len(words) > 1:
@@ -46,20 +67,9 @@ def _parsed(lines: Iterable[str]) -> Iterator[FileContext]:
 
 
 @cache
-def _compiled(expression: str) -> Optional[re.Pattern[str]]:
-    """An expression as Python reads it; None for what only PCRE2 understands."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return re.compile(expression)
-    except (re.error, RecursionError):
-        return None
-
-
-@cache
 def stem(expression: str) -> str:
     """What every path starts with that an expression matches, as far as it is plain."""
-    if _is_divided(expression):
+    if is_divided(expression):
         return ""
     plain, place = "", 0
     while place < len(expression):
@@ -73,82 +83,25 @@ def stem(expression: str) -> str:
     return plain
 
 
-def _is_divided(expression: str) -> bool:
-    """Whether it has alternatives outside of parentheses: its paths need not start alike."""
-    if "|" not in expression:
-        return False
-    depth = 0
-    for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", expression):
-        depth += (sign == "(") - (sign == ")")
-        if sign == "|" and depth <= 0:
-            return True
-    return False
-
-
 _PLAIN = re.compile(r"[^\\.^$?*+|\[({]*")
 
 
 def _start(expression: str) -> str:
     """What every path starts with that an expression matches, up to its first special or escaped sign: the `stem` or
     less, found at once."""
-    if _is_divided(expression):
+    if is_divided(expression):
         return ""
     plain = _PLAIN.match(expression)
     assert plain is not None
     return plain[0][:-1] if expression[plain.end() : plain.end() + 1] in tuple("?*{") else plain[0]
 
 
-@cache
-def examples(expression: str) -> tuple[str, ...]:
-    """Paths that an expression matches: with optional parts left out, once and twice, with each alternative, and with
-    any sign as a plain one and as the end of a folder."""
-    try:
-        parts = sre_parser.parse(expression)
-    except (re.error, RecursionError, OverflowError):
-        return ()
-    ways = (_Way(often, branch, sign) for often in (0, 1, 2) for branch in range(4) for sign in "x/")
-    return tuple(dict.fromkeys(way.example(parts) for way in ways))
-
-
-class _Way(NamedTuple):
-    """One way to make a path of an expression."""
-
-    often: int
-    branch: int
-    sign: str
-
-    def example(self, parts: Iterable[tuple[Any, Any]]) -> str:
-        return "".join(self._one(str(kind), value) for kind, value in parts)
-
-    def _one(self, kind: str, value: Any) -> str:
-        if kind == "LITERAL":
-            return chr(value)
-        if kind == "SUBPATTERN":
-            return self.example(value[-1])
-        if kind == "BRANCH":
-            return self.example(value[1][self.branch % len(value[1])])
-        if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            low, high, inner = value
-            return self.example(inner) * int(max(low, min(self.often, high)))
-        if kind == "IN":
-            return _of_set(value)
-        return "" if kind == "AT" else self.sign
-
-
-def _of_set(members: Sequence[tuple[Any, Any]]) -> str:
-    """A sign of a set such as [a-z_], or outside of one such as [^/]."""
-    first, value = str(members[0][0]), members[0][1]
-    if first == "NEGATE":
-        shut = {chr(v) for k, v in members[1:] if str(k) == "LITERAL"}
-        return next(sign for sign in "xyz0_-" if sign not in shut)
-    return chr(value[0] if first == "RANGE" else value) if first in ("RANGE", "LITERAL") else "x"
-
-
 class FileContexts:
     """File contexts in the order in which they count, with an index over what their paths start with."""
 
-    def __init__(self, contexts: Sequence[FileContext] = ()) -> None:
+    def __init__(self, contexts: Sequence[FileContext] = (), aliases: Sequence[Alias] = ()) -> None:
         self.contexts = tuple(contexts)
+        self.aliases = tuple(aliases)
         self._places: dict[str, list[int]] = defaultdict(list)
         for place, context in enumerate(self.contexts):
             self._places[_start(context.path)].append(place)
@@ -172,10 +125,15 @@ class FileContexts:
         return sorted(place for one in starts for place in self._places.get(one, ()))
 
     @classmethod
-    def read(cls, *files: Path) -> FileContexts:
-        """The file contexts in files, those that count more later."""
-        lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
-        return cls(tuple(_parsed(line for line in lines if not line.startswith("#"))))
+    def read(cls, linked: Path, host: Path) -> FileContexts:
+        """The file contexts that were linked with a policy, and those of a host in the folder `host`, where they are
+        known: libselinux reads them in this order, and puts those without a special sign behind all others
+        (label_file.c: init, sort_specs)."""
+        files = (linked, *(host / name for name in OF_HOST))
+        contexts = list(_parsed(line for file in files for line in _lines(file)))
+        contexts.sort(key=lambda context: _is_literal(context.path))
+        aliases = (line.split() for name in ALIASES for line in _lines(host / name))
+        return cls(contexts, [Alias(*words) for words in aliases if len(words) == 2])
 
     def __iter__(self) -> Iterator[FileContext]:
         return iter(self.contexts)
@@ -184,26 +142,25 @@ class FileContexts:
         """Those that count before the line of the expression `path` for paths that it matches."""
         places = self._near(_start(path))
         mine = next((place for place in places if self.contexts[place].path == path), None)
-        expression = _compiled(path)
-        if mine is None or expression is None:
-            return
-        paths = [example for example in examples(path) if expression.fullmatch(example)]
-        for context in (self.contexts[place] for place in places if place > mine):
-            if context.path == path or (
-                _may_meet(stem(path), stem(context.path)) and _meet(expression, paths, context.path)
-            ):
+        for context in (self.contexts[place] for place in places if mine is not None and place > mine):
+            if context.path == path or (_may_meet(stem(path), stem(context.path)) and meet(path, context.path)):
                 yield context
+
+    def hiding(self, path: str) -> Iterator[Alias]:
+        """The aliases by which files that the expression `path` matches are looked up as others (label_file.c:
+        selabel_sub)."""
+        start = stem(path)
+        return (a for a in self.aliases if _is_below(start, a.path) or (start and _is_below(a.path, start)))
+
+    def borrowing(self, path: str) -> Iterator[Alias]:
+        """The aliases by which other files are looked up as those that the expression `path` matches. One for a whole
+        tree, in which they are, says that the host has that tree in two places, and is none."""
+        return (alias for alias in self.aliases if _is_below(alias.meant, stem(path)))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _may_meet(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
-
-
-def _meet(expression: re.Pattern[str], paths: Sequence[str], other: str) -> bool:
-    """Whether another expression matches one of the example paths, or the expression one of the other's examples."""
-    start = stem(other)
-    if any(path.startswith(start) for path in paths):
-        compiled = _compiled(other)
-        if compiled is None or any(compiled.fullmatch(path) for path in paths):
-            return True
-    return any(expression.fullmatch(example) for example in examples(other))

@@ -34,6 +34,11 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
     for path, _, name in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
         if declared.get(path) != name:
             yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
+    for number, entry in enumerate(subject.role.files):
+        for alias in contexts.borrowing(entry.path):
+            words = f"the host looks up what is below {alias.path} as if it were below {alias.meant}, and so gives it"
+            where = ("files", number)
+            yield subject.finding("separate", f"{words} the role's label (file_contexts.subs)", where=where)
 
 
 def _starts(subject: Subject, rule: Rule) -> bool:

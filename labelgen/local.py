@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from labelgen.errors import InputError
 
 PORTS = "ports.local"
-FILE_CONTEXTS = "file_contexts.local"
+STORED = (PORTS, "file_contexts.local")  # in a policy store
 
 _LINE = re.compile(rb"portcon (\w+) (\d+)(?:-(\d+))? (\w+):(\w+):(\w+)(?::(\S+))?\s*\Z")
 _CONTEXT = rb"(?:[\w.-]+|\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\))"
@@ -87,3 +88,15 @@ def without_ports(cil: bytes, own: Sequence[Port]) -> bytes:
         return found[0] if left == [where] else b"\n".join(_portcon(part, context) for part in left)
 
     return _PORTCON.sub(cut, cil) if own and b"(portcon" in cil else cil
+
+
+def behind_ports(module: Path, own: Path, scratch: Path) -> Path:
+    """A module that is linked onto a host whose ports.local is `own`, if there is one: as it is or, without the ports
+    that the host labels itself, a copy in the folder `scratch`."""
+    text = module.read_bytes()
+    cut = without_ports(text, ports(own.read_bytes()) if own.is_file() else [])
+    if cut == text:
+        return module
+    copy = scratch / module.name
+    copy.write_bytes(cut)
+    return copy

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from labelgen import programs
+from labelgen.expressions import meet
 from labelgen.filecontexts import FileContext, FileContexts
 
 MINE = "/srv/lxc/web(/.*)?"
@@ -41,3 +45,64 @@ def test_an_expression_that_matches_files_of_the_role_is_found(path: str) -> Non
 )
 def test_an_expression_that_matches_none_of_them_is_not(path: str) -> None:
     assert shadowing(path) == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "path"),
+    [
+        ("/srv/lxc/web/[0-9]+", "/srv/lxc/web/...", "/srv/lxc/web/123"),
+        ("/srv/lxc/web/[0-9]+", "/srv/lxc/web/[5-7][0-9]{4}", "/srv/lxc/web/51234"),
+        ("/srv/lxc/web/(a|b)c*", "/srv/lxc/web/.cccc?", "/srv/lxc/web/bcccc"),
+        ("/srv/lxc/web/[a-z]+", "/srv/lxc/web/[[:alpha:]]{4}", "/srv/lxc/web/abcd"),
+        (MINE, "/srv/lx./we./sec", "/srv/lxc/web/sec"),
+        (MINE, "/srv/lxc|/nowhere", "/srv/lxc/web/x"),
+        (MINE, "/nowhere|lxc/web/x", "/srv/lxc/web/x"),
+        (MINE, ".*/private", "/srv/lxc/web/private"),
+        (MINE, r"/srv/lxc/web/\Qa.b\E", "/srv/lxc/web/a.b"),
+        (MINE, r"/srv/lxc/(?!dns).*/x", "/srv/lxc/web/x"),
+        (MINE, r"/srv/lxc/(w)eb/\1", "/srv/lxc/web/w"),
+        ("/srv/lxc/web/[^a-y]", r"/srv/lxc/web/\w", "/srv/lxc/web/z"),
+        ("/srv/lxc/web/[^a-y]", r"/srv/lxc/web/[^[:alnum:]]", "/srv/lxc/web/-"),
+        (MINE, "/srv/lxc/web/x{2,70}", "/srv/lxc/web/" + 70 * "x"),
+    ],
+)
+def test_what_libselinux_labels_otherwise_is_found(mine: str, other: str, path: str, tmp_path: Path) -> None:
+    """Where an expression that counts before the role's takes a path from it, as matchpathcon has it, that is told."""
+    lines = [
+        f"{expression}\tsystem_u:object_r:{name}_t:s0\n" for expression, name in ((mine, "mine"), (other, "other"))
+    ]
+    (tmp_path / "file_contexts").write_text("".join(lines))
+    said = programs.run("matchpathcon", "-f", tmp_path / "file_contexts", path).stdout.decode()
+    (tmp_path / "file_contexts").write_text(lines[0])
+    alone = programs.run("matchpathcon", "-f", tmp_path / "file_contexts", path).stdout.decode()
+    assert "mine_t" in alone
+    assert "other_t" in said
+    contexts = [FileContext(mine, "", "mine_t"), FileContext(other, "", "other_t")]
+    assert [context.path for context in FileContexts(contexts).shadowing(mine)] == [other]
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [
+        ("/srv/lxc/web/[0-9]+", "/srv/lxc/web/[a-z]+"),
+        ("/srv/lxc/web/[^a-y]", "/srv/lxc/web/[b-x]"),
+        ("/srv/lxc/web/[0-9]{2}", "/srv/lxc/web/[0-9]{3,9}"),
+        ("/srv/lxc/web/(a|b)", "/srv/lxc/web/(c|d)"),
+        ("/srv/lxc/web/[^0-9]", r"/srv/lxc/web/\d"),
+        (MINE, "/srv/[^/]+/dns(/.*)?"),
+    ],
+)
+def test_expressions_that_match_nothing_in_common_do_not_meet(mine: str, other: str) -> None:
+    assert not meet(mine, other)
+    assert not meet(other, mine)
+
+
+def test_a_literal_path_counts_before_any_expression(tmp_path: Path) -> None:
+    """libselinux puts them behind, wherever they were read: a host's own expression takes nothing from one."""
+    (tmp_path / "linked").write_text("/srv/lxc/web/index\tsystem_u:object_r:mine_t:s0\n")
+    (tmp_path / "file_contexts.local").write_text("/srv/lxc/web(/.*)?\tsystem_u:object_r:other_t:s0\n")
+    found = FileContexts.read(tmp_path / "linked", tmp_path)
+    assert list(found.shadowing("/srv/lxc/web/index")) == []
+    (tmp_path / "file_contexts.local").write_text("/srv/lxc/web/index\tsystem_u:object_r:other_t:s0\n")
+    (shadow,) = FileContexts.read(tmp_path / "linked", tmp_path).shadowing("/srv/lxc/web/index")
+    assert shadow.type == "other_t"

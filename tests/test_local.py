@@ -9,7 +9,7 @@ import pytest
 from bases import quiet
 
 from labelgen import base as bases
-from labelgen import build
+from labelgen import build, programs
 from labelgen.policy import Policy
 from labelgen.reach import port_table
 from labelgen.shipped import packaged
@@ -81,3 +81,60 @@ def test_what_the_host_sets_itself_changes_the_digest_of_the_base(store: Path) -
     before = bases.digest(source)
     (store / "active" / "file_contexts.local").write_text("/srv/x    system_u:object_r:etc_t:s0\n")
     assert bases.digest(bases.locate(str(store))) != before
+
+
+def test_a_range_of_the_hosts_own_comes_before_a_roles_own_port(store: Path, tmp_path: Path) -> None:
+    """Roles were built before semanage set it: the kernel finds the host's range first, though it is wider."""
+    inputs = build.Inputs(packaged("roles"), ("ftp",), str(store), packaged("templates"))
+    build.build(inputs, tmp_path / "build", quiet)
+    ((store / "active") / "ports.local").write_text("portcon tcp 30000-31000 system_u:object_r:smtp_port_t:s0\n")
+    (ftp,) = build.verify_built(tmp_path / "build", inputs, quiet).verdict.roles
+    assert [f.claim for f in ftp.findings if "smtp_port_t" in f.message and "30100-30199" in f.message] == ["able"]
+
+
+def host(tmp_path: Path, store: Path) -> tuple[Path, Path]:
+    """The store below /var/lib/selinux of a host, and the folder of that host's file contexts."""
+    place, contexts = tmp_path / "host/var/lib/selinux/own", tmp_path / "host/etc/selinux/own/contexts/files"
+    place.parent.mkdir(parents=True)
+    contexts.mkdir(parents=True)
+    shutil.move(store, place)
+    return place, contexts
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "role", "claim", "says"),
+    [
+        ("file_contexts.subs", "/srv/lxc/web /srv/other", "web", "able", "files of /srv/lxc/web(/.*)? do not get"),
+        ("file_contexts.subs_dist", "/srv /var/srv", "dns", "able", "files of /srv/lxc/dns(/.*)? do not get"),
+        ("file_contexts.subs", "/srv/lxc/web/pub /etc", "web", "able", "files of /srv/lxc/web(/.*)? do not get"),
+        ("file_contexts.subs", "/etc/web /srv/lxc/web/conf", "web", "separate", "below /etc/web"),
+        ("file_contexts.subs", "/data /srv/lxc/web", "web", "separate", "below /data"),
+        ("file_contexts.homedirs", "/srv/[^/]+/.+ u:r:user_home_t:s0", "web", "able", "user_home_t` takes files"),
+    ],
+)
+def test_what_a_host_says_of_paths_beside_its_policy_is_looked_at(
+    file: str, line: str, role: str, claim: str, says: str, store: Path, tmp_path: Path
+) -> None:
+    place, contexts = host(tmp_path, store)
+    (contexts / "file_contexts.subs_dist").write_text(
+        "# of the distribution\n/run /var/run\n/srv/lxc/webs /etc\n/chroot/srv /srv\n"
+    )
+    assert roles(place, role)[role].holds
+    before = bases.digest(bases.locate(str(place)))
+    (contexts / file).write_text(line + "\n")
+    found = roles(place, role)[role].findings
+    assert [f.claim for f in found if says in f.message][:1] == [claim], found
+    assert bases.digest(bases.locate(str(place))) != before
+
+
+def test_libselinux_looks_paths_up_by_these_files(tmp_path: Path) -> None:
+    """What the tests above rest on, asked of libselinux."""
+    (tmp_path / "file_contexts").write_text("/srv/lxc/web(/.*)?\tu:r:web_t:s0\n/srv/lxc/one\tu:r:one_t:s0\n")
+    (tmp_path / "file_contexts.homedirs").write_text("/srv/lxc/(web/home|one)\tu:r:home_t:s0\n")
+    (tmp_path / "file_contexts.subs").write_text("/etc/web /srv/lxc/web/conf\n/srv/lxc/web/pub /srv/lxc/one\n")
+
+    def label(path: str) -> str:
+        return programs.run("matchpathcon", "-n", "-f", tmp_path / "file_contexts", path).stdout.decode().strip()
+
+    paths = ("/srv/lxc/web/x", "/srv/lxc/web/home", "/srv/lxc/one", "/etc/web/x", "/srv/lxc/web/pub")
+    assert [label(path).split(":")[2] for path in paths] == ["web_t", "home_t", "one_t", "web_t", "one_t"]

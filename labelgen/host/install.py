@@ -12,7 +12,6 @@ from typing import Any, Optional
 
 from labelgen import build, changes, output, programs, role
 from labelgen.errors import InputError, LabelgenError, MachineError
-from labelgen.filecontexts import FileContexts
 from labelgen.host import records, runtimes, state
 from labelgen.host.contexts import Place, places_of_roles
 from labelgen.host.records import Before
@@ -220,7 +219,7 @@ def _load() -> None:
 
 def _confirm(store: Store, files: Sequence[RoleFile], policy: Policy, what: str) -> Verdict:
     """The verdict on a policy in which the roles now are. Raises NotConfirmed."""
-    contexts = FileContexts.read(*store.file_contexts)
+    contexts = store.file_contexts()
     try:
         found = build.verify_linked(files, policy, contexts)
     except InputError as error:

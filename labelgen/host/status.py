@@ -14,7 +14,6 @@ from typing import Any, Optional
 from labelgen import base as bases
 from labelgen import build, output, role
 from labelgen.errors import LabelgenError
-from labelgen.filecontexts import FileContexts
 from labelgen.host import records, runtimes, state
 from labelgen.host.runtimes import Package
 from labelgen.host.state import Loaded
@@ -205,7 +204,7 @@ class _Host:
         if origin.file is None:
             return None, f"{reason}, and its role file is not here: name its folder with --roles"
         try:
-            contexts = FileContexts.read(*self.store.file_contexts)
+            contexts = self.store.file_contexts()
             found = build.verify_linked([origin.file], self.policy, contexts).roles[0].findings
         except LabelgenError as error:
             return False, error.message.split("\n")[0]

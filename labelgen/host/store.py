@@ -15,6 +15,7 @@ from pathlib import Path
 from labelgen import base as bases
 from labelgen import programs
 from labelgen.errors import InputError, MachineError
+from labelgen.filecontexts import FileContexts
 from labelgen.shipped import SHARED_MODULE
 
 # What the packages use too: above a distribution's own modules (100), below an administrator's (400, semodule's own).
@@ -74,12 +75,10 @@ class Store:
         """Where it is kept what was installed from a build, and with what verdict."""
         return self.root / RECORDS / self.type
 
-    @property
-    def file_contexts(self) -> list[Path]:
-        """The file contexts that were linked with the policy, and after them those that semanage set on the host."""
+    def file_contexts(self) -> FileContexts:
+        """The file contexts of the host: those that were linked with the policy, and its own."""
         folder = self.root / "etc/selinux" / self.type / "contexts/files"
-        own = folder / "file_contexts.local"
-        return [folder / "file_contexts", *([own] if own.is_file() else [])]
+        return FileContexts.read(folder / "file_contexts", folder)
 
     def policy(self) -> Path:
         """The policy that was linked last, which is loaded at boot. Raises MachineError where there is none."""
