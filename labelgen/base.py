@@ -213,6 +213,9 @@ def store(path: Path, name: str) -> Source:
     beside = contexts_of_store(path)
     found = [path / "active" / own for own in local.STORED]
     found += [beside / own for own in (filecontexts.OF_HOST[0], *filecontexts.ALIASES)]
+    settings = beside.parents[2] / local.SETTINGS
+    if settings.is_file() and local.sets_handle_unknown(_content(settings)):
+        found.append(settings)
     extra = tuple(file for file in found if file.is_file())
     return Source(name, "store", tuple(files), extra)
 
@@ -446,7 +449,11 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping
             lambda pair: _to_cil(source, pair[0], pair[1], scratch), list(zip(source.files, contents))
         )
     own = local.ports(extra.get(local.PORTS, b""))
-    modules = {file: local.without_ports(text, own) for file, text in _others(source, texts).items()}
+    settings = extra.get(local.SETTINGS, b"")
+    modules = {
+        file: local.with_handle_unknown(local.without_ports(text, own), settings)
+        for file, text in _others(source, texts).items()
+    }
     whole = b"".join((*modules.values(), *(port.cil + b"\n" for port in own)))
     for name, content in extra.items():
         (folder / name).write_bytes(content)

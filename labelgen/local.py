@@ -16,6 +16,9 @@ from labelgen.errors import InputError
 
 PORTS = "ports.local"
 STORED = (PORTS, "file_contexts.local")  # in a policy store
+SETTINGS = "semanage.conf"  # in /etc/selinux
+
+_HANDLE_UNKNOWN = re.compile(rb"^\s*handle-unknown\s*=\s*\"?(allow|deny|reject)\b", re.M)
 
 _LINE = re.compile(rb"portcon (\w+) (\d+)(?:-(\d+))? (\w+):(\w+):(\w+)(?::(\S+))?\s*\Z")
 _CONTEXT = rb"(?:[\w.-]+|\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\))"
@@ -100,3 +103,14 @@ def behind_ports(module: Path, own: Path, scratch: Path) -> Path:
     copy = scratch / module.name
     copy.write_bytes(cut)
     return copy
+
+
+def sets_handle_unknown(settings: bytes) -> bool:
+    """Whether a semanage.conf says what is done with what the policy does not know, whatever the policy says."""
+    return _HANDLE_UNKNOWN.search(settings) is not None
+
+
+def with_handle_unknown(cil: bytes, settings: bytes) -> bytes:
+    """CIL that says of what the policy does not know what a semanage.conf says (semanage.conf(5), handle-unknown)."""
+    said = _HANDLE_UNKNOWN.findall(settings)
+    return re.sub(rb"\(handleunknown \w+\)", rb"(handleunknown %s)" % said[-1], cil) if said else cil

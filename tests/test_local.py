@@ -138,3 +138,14 @@ def test_libselinux_looks_paths_up_by_these_files(tmp_path: Path) -> None:
 
     paths = ("/srv/lxc/web/x", "/srv/lxc/web/home", "/srv/lxc/one", "/etc/web/x", "/srv/lxc/web/pub")
     assert [label(path).split(":")[2] for path in paths] == ["web_t", "home_t", "one_t", "web_t", "one_t"]
+
+
+def test_what_a_host_does_with_the_unknown_counts_whatever_its_policy_says(store: Path, tmp_path: Path) -> None:
+    """semanage.conf(5): handle-unknown overrides the policy's own setting."""
+    place, contexts = host(tmp_path, store)
+    settings = contexts.parents[2] / "semanage.conf"
+    found = []
+    for text in ("expand-check = 0\n# handle-unknown = reject\n", "handle-unknown = allow\n"):
+        settings.write_text(text)
+        found.append(Policy(bases.open_base(bases.locate(str(place))).policy).handle_unknown)
+    assert found == ["deny", "allow"]

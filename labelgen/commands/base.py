@@ -29,7 +29,9 @@ def capture(file: Path, root: Path, store_name: str, as_json: bool) -> int:
     sudo labelgen base capture web1.tar.gz      (on the host)
     labelgen build --base web1.tar.gz           (anywhere)
 
-    FILE holds the policy modules of the host and the ports and file contexts that semanage set, and nothing else. A
+    FILE holds the policy modules of the host, the ports and file contexts that semanage set, how home folders are
+    labelled and which paths stand for others (file_contexts.homedirs, .subs, .subs_dist), semanage.conf where it
+    sets handle-unknown, and nothing else. A
     base made of it is the host's own: `labelgen verify --build build --base host` there finds it the same.
     """
     found = stores.locate(root, store_name)
