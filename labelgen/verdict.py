@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Union
 
-from labelgen import filepath
+from labelgen import conditions, filepath
 from labelgen.access import Key
 from labelgen.claims import (
     CLAIMS,
@@ -282,10 +282,37 @@ def _left_to_the_machine(subject: Subject) -> Iterator[str]:
                 "This base does not know io_uring's override_creds, and handle_unknown=allow: a process outside that "
                 "passes its own ring to the container lets it act in its name."
             )
+    yield from _given_devices(subject)
+    # kernel/bpf/syscall.c, bpf_prog_load; kernel/trace/bpf_trace.c, bpf_get_probe_write_proto.
+    if subject.worst.get(("bpf", "prog_load"), 0):
+        yield (
+            "It may load BPF programs as its parent may, if the container is started with CAP_BPF or CAP_SYS_ADMIN: "
+            "with CAP_SYS_ADMIN those read and write the memory of any process."
+        )
     if any(subject.worst.get((tclass, "sys_module"), 0) for tclass in CAPABILITY_CLASSES):
         yield (
             "It may load kernel modules as its parent may, if the container is started with CAP_SYS_MODULE: "
             "no policy binds those."
+        )
+
+
+# The devices that are the host itself (refpolicy, devices.te and storage.te).
+_HOST_DEVICES = (("chr_file", "memory_device_t"), ("blk_file", "fixed_disk_device_t"))
+
+
+def _given_devices(subject: Subject) -> Iterator[str]:
+    """Devices of the host that the role may write to when the administrator hands them in."""
+    when = conditions.any_of(
+        subject.condition((tclass, "write"), subject.policy.bits[name])
+        for tclass, name in _HOST_DEVICES
+        if name in subject.policy.types
+    )
+    setting = conditions.smallest_setting(when)
+    if setting is not None:
+        under = " and ".join(f"{name}={'on' if is_on else 'off'}" for name, is_on in sorted(setting.items()))
+        yield (
+            f"It may write to the host's memory or disks as its parent may{f' (boolean {under})' if under else ''}, "
+            "if the container is given those devices."
         )
 
 

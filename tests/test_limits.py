@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bases import BuiltRoles
+from bases import BuiltRoles, OnBase
 from judge import Judge, process
 
 from labelgen import base as bases
@@ -98,3 +98,31 @@ def test_what_is_unknown_and_needs_somebody_else_is_a_limit(
     verdict = reference_roles.verify(reference_roles.link(tmp_path, edits=changes))
     assert verdict.holds
     assert all(said in " ".join(role.limits) for role in verdict.roles)
+
+
+def test_devices_that_are_the_host_itself_are_told_with_their_boolean(
+    reference_roles: BuiltRoles, linked: Path, verdict: Verdict, tmp_path: Path
+) -> None:
+    words = "host's memory or disks"
+    assert not any(words in text for role in verdict.roles for text in role.limits)
+    extra = tmp_path / "extra.cil"
+    extra.write_text(
+        "(type fixed_disk_device_t)(roletype object_r fixed_disk_device_t)(boolean local_devices false)\n"
+        "(booleanif local_devices (true\n"
+        "(allow container_t fixed_disk_device_t (blk_file (write)))\n"
+        "(allow lxc_domain fixed_disk_device_t (blk_file (write)))))\n"
+    )
+    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
+    assert found.holds
+    for role in found.roles:
+        (said,) = (text for text in role.limits if words in text)
+        assert "(boolean local_devices=on)" in said
+
+
+def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict: Verdict, on_base: OnBase) -> None:
+    assert all(any("load BPF programs" in text for text in role.limits) for role in verdict.roles)
+    may_load = any(
+        rule.kind == "allow" and rule.tclass == "bpf" and "prog_load" in rule.perms
+        for rule in on_base.policy.rules_from(on_base.parent)
+    )
+    assert all(any("load BPF programs" in text for text in role.limits) == may_load for role in on_base.verdict.roles)
