@@ -17,6 +17,7 @@ from labelgen.network import (
     EPHEMERAL_PORTS,
     PRIVILEGED_PORTS_BELOW,
     PROTOCOLS,
+    RAW,
     UNIX_SOCKETS,
     Protocol,
     asked_class,
@@ -207,7 +208,7 @@ class Reach:
             if EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]
             else []
         )
-        return self._answer(f"bind {protocol}/{port}", self.bind_needs(protocol, port), notes)
+        return self._answer(f"bind {protocol}/{port}", self.bind_needs(protocol, port), [*notes, *self._raw()])
 
     def can_connect(self, protocol: str, port: int) -> Answer:
         """Whether the domain can connect to a port."""
@@ -219,7 +220,11 @@ class Reach:
             )
         elif self.condition(self.send_needs(protocol)) is not False and protocol == "tcp":
             notes.append("TCP Fast Open goes round name_connect on some kernels; net.ipv4.tcp_fastopen=0 closes it")
-        return self._answer(f"connect {protocol}/{port}", self.connect_needs(protocol, port), notes)
+        return self._answer(f"connect {protocol}/{port}", self.connect_needs(protocol, port), [*notes, *self._raw()])
+
+    def _raw(self) -> Iterator[str]:
+        if any(self.condition(self.create_needs(tclass)) is not False for tclass in RAW):
+            yield "raw and packet sockets carry any protocol to any port, and this role may have them"
 
     def _about(self, protocol: str, port: int) -> str:
         """The type of a port, and every port that has it: they are granted together."""

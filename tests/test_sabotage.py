@@ -258,3 +258,12 @@ def test_a_role_that_is_another_type_by_an_alias_is_not_verified(reference_roles
     inputs = build.Inputs(packaged("roles"), (), "reference", packaged("templates"))
     with pytest.raises(InputError, match="has no type lxc_nonet_t"):
         build.verify_installed(inputs, path)
+
+
+def test_what_goes_round_the_ports_is_told_with_each_answer(more_roles: BuiltRoles, tmp_path: Path) -> None:
+    """A `no` about a port is no answer to who may make packets of his own."""
+    reach = {role.role: role.reach for role in more_roles.verify(more_roles.link(tmp_path)).roles}
+    for name, told in (("signalling", True), ("web", False)):
+        for answer in (reach[name].can_bind("tcp", 22), reach[name].can_connect("tcp", 22)):
+            assert not answer.yes
+            assert any(note.startswith("raw and packet sockets") for note in answer.notes) == told
