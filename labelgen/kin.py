@@ -195,10 +195,12 @@ class Kin:
 
 
 def opened_beyond(mine: Grants, openers: Grants) -> Iterator[Meeting]:
-    """Who opens files by `mine` (incoming grants), when he is none of the `openers`. Finding a folder is not opening what
-    is in it, and running a file is nothing more to who reads and writes it anyhow: hosts leave out rules that others
-    cover (semanage.conf, optimize-policy), and so a privileged container's own rule for the entrypoint, where every
-    container may enter the parent's files."""
+    """Who opens files by `mine` (incoming grants), when he is none of the `openers`.
+
+    Finding a folder is not opening what is in it, and running a file is nothing more to who reads and writes it anyhow:
+    hosts leave out rules that others cover (semanage.conf, optimize-policy), and so a privileged container's own rule
+    for the entrypoint, where every container may enter the parent's files.
+    """
     for key, number in acting_beyond(mine, openers):
         if key[0] not in FILE_CLASSES or key[1] not in CONTENT or key == ("dir", "open"):
             continue
