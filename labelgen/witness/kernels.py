@@ -25,6 +25,7 @@ QEMU_PACKAGE = "linux-image-cloud-amd64"
 # What a host would load by itself when a program asks for the protocol. Loaded before the policy, so that the kernel
 # is as complete a witness as it can be; a kernel that has one built in, or lacks it, does without.
 WANTED_MODULES = (
+    "crc32c_generic",  # which libcrc32c, and so sctp, asks for as it starts: no dependency, but a soft one
     "ipv6",
     "sctp",
     "dccp_ipv4",
@@ -47,6 +48,8 @@ WANTED_MODULES = (
     "x25",
     "phonet",
     "qrtr",
+    "fcrypt",  # which rxrpc asks for as it starts, with pcbc
+    "pcbc",
     "rxrpc",
     "atm",
     "llc2",
