@@ -18,6 +18,7 @@ from labelgen.compiling import Compiled, compile_all
 from labelgen.errors import InputError, LinkError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
+from labelgen.gathering import gathered
 from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
@@ -146,10 +147,18 @@ def link_onto(base: Base, compiled: Sequence[Compiled], policy: Path) -> None:
 
 
 def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
+    together, contexts = policy.with_suffix(".cil"), policy.with_suffix(".fc")
     try:
         with output.temporary() as scratch:
             modules = [local.behind_ports(path, base.folder / local.PORTS, scratch) for path in cil]
-            bases.link([base.cil, *modules], base.mls, policy, policy.with_suffix(".fc"))
+            together.write_bytes(gathered(path.read_bytes() for path in modules))
+            try:
+                bases.link([base.cil, together], base.mls, policy, contexts)
+            except programs.ProgramFailed as error:
+                if error.is_of_machine:
+                    raise
+                # Once more as they are, so that the linker's words are about the files that a person has.
+                bases.link([base.cil, *modules], base.mls, policy, contexts)
     except programs.ProgramFailed as error:
         if error.is_of_machine:
             raise

@@ -1,0 +1,64 @@
+"""Modules linked together, what they require said once: the same policy as one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bases import BuiltRoles, OnBase
+
+from labelgen import base as bases
+from labelgen import build
+from labelgen.errors import LinkError
+from labelgen.gathering import gathered
+
+# What pp makes of a module with an optional block, and signs in a string that would look like the end of one.
+OPTIONAL = """\
+(typeattributeset cil_gen_require lxc_web_t)
+(type extra_t)
+(roletype object_r extra_t)
+(filecon "/srv/lxc/extra(/.*)?;" any (system_u object_r extra_t ((s0) (s0))))
+(optional extra_optional_1
+    (typeattributeset cil_gen_require extra_t)
+(typeattributeset cil_gen_require no_such_t)
+    (allow extra_t extra_t (file (read)))
+)
+(typeattributeset cil_gen_require lxc_dns_t)
+(optional extra_optional_2
+(typeattributeset cil_gen_require lxc_dns_t)
+    (allow extra_t extra_t (file (getattr)))
+)
+"""
+
+
+def test_roles_linked_together_are_the_policy_of_the_modules_one_by_one(on_base: OnBase, tmp_path: Path) -> None:
+    together = tmp_path / "policy"
+    build.link_onto(on_base.roles.prepared.base, on_base.roles.compiled, together)
+    assert together.read_bytes() == on_base.path.read_bytes()
+    assert together.with_suffix(".fc").read_bytes() == on_base.path.with_suffix(".fc").read_bytes()
+
+
+def test_a_requirement_stays_in_its_optional_block(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    extra, whole = tmp_path / "extra.cil", tmp_path / "whole.cil"
+    extra.write_text(OPTIONAL)
+    files = [*list(reference_roles.cil.values())[1:], extra]
+    whole.write_bytes(gathered(path.read_bytes() for path in files))
+    base = reference_roles.prepared.base.cil
+    bases.link([base, *files], True, tmp_path / "one")
+    bases.link([base, whole], True, tmp_path / "other")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert whole.read_text().count("cil_gen_require") == 3 + 2  # in the blocks, and the types and SELinux roles of all
+
+
+def test_what_is_required_and_missing_is_told_of_the_module_that_requires_it(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    base = reference_roles.prepared.base
+    files = [path for module in reference_roles.compiled for path in module.linked]
+    web = next(path for path in files if path.stem == "lxc_web")
+    broken = tmp_path / web.name
+    broken.write_text(web.read_text() + "(typeattributeset cil_gen_require no_such_t)\n")
+    lines = len(broken.read_text().splitlines())
+    build._link(base, files, tmp_path / "policy")
+    with pytest.raises(LinkError, match=rf"at lxc_web\.cil:{lines}"):
+        build._link(base, [broken if path == web else path for path in files], tmp_path / "policy")
