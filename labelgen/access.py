@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
 from labelgen.conditions import Condition
-from labelgen.policy import Guard, Policy, Rule
+from labelgen.policy import Guard, Policy, Rule, members
 
 if TYPE_CHECKING:
     from labelgen.origins import Origins
@@ -155,10 +155,8 @@ class Xperms:
 
     def __init__(self, policy: Policy, type_name: str) -> None:
         self.filters: dict[tuple[str, str, int], set[int]] = defaultdict(set)
-        for rule in policy.rules_from(type_name):
-            if rule.kind == "allowxperm":
-                numbers = xperm_ranges(rule.xperms)
-                bits = policy.bits[rule.target]
-                for name in policy.names(bits):
-                    for kind in rule.perms:
-                        self.filters[rule.tclass, kind, policy.types[name]] |= numbers
+        for rule in policy.rules_of_kind("allowxperm", type_name):
+            numbers = xperm_ranges(rule.xperms)
+            for number in members(policy.bits[rule.target]):
+                for kind in rule.perms:
+                    self.filters[rule.tclass, kind, number] |= numbers

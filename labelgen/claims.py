@@ -108,12 +108,15 @@ class Subject:
     verification: Verification
     role: Role
     file: Optional[RoleFile]
+    _lacking: dict[Need, tuple[tuple[str, tuple[str, ...], Condition], ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
-    @property
+    @cached_property
     def policy(self) -> Policy:
         return self.verification.policy
 
-    @property
+    @cached_property
     def domain(self) -> str:
         return self.role.type
 
@@ -166,9 +169,19 @@ class Subject:
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 
-    @property
+    @cached_property
     def network(self) -> Optional[Network]:
         return self.role.declared_network
+
+    @cached_property
+    def declared_perms(self) -> dict[str, frozenset[str]]:
+        """class -> what the role file allows on the role's own sockets and on itself."""
+        return _declared_perms(self.network) if self.network else {}
+
+    @cached_property
+    def declared_whole(self) -> frozenset[str]:
+        """The classes that the role file opens whole."""
+        return _declared_whole(self.network) if self.network else frozenset()
 
     @cached_property
     def file_types(self) -> dict[str, str]:
@@ -178,9 +191,13 @@ class Subject:
     @cached_property
     def own_port_types(self) -> frozenset[str]:
         """The names that its own port types may have, less those that are another role's here."""
-        owners, name = self.verification.port_type_owners, self.role.name
-        mine = own_port_type_names(name, self.verification.catch_all)
-        return frozenset(own for own in mine if owners[own] == name)
+        return self.verification.own_port_types.get(self.role.name, frozenset())
+
+    def lacking(self, need: Need) -> tuple[tuple[str, tuple[str, ...], Condition], ...]:
+        """What keeps it from what it needs."""
+        if need not in self._lacking:
+            self._lacking[need] = tuple(_lacking(self, need))
+        return self._lacking[need]
 
     def line(self, *where: Union[str, int]) -> str:
         return self.file.line(*where) if self.file else ""
@@ -202,9 +219,8 @@ class Subject:
         """A finding for each class and set of target types on which the domain has permissions that it should not.
         `unless` says when it may have one on the type of a number."""
         together: dict[tuple[str, int], list[str]] = defaultdict(list)
-        for (tclass, perm), bits in sorted(grants.items()):
-            if bits:
-                together[tclass, bits].append(perm)
+        for (tclass, perm), bits in sorted(item for item in grants.items() if item[1]):
+            together[tclass, bits].append(perm)
         for (tclass, bits), perms in together.items():
             targets = self.policy.names(bits)
             keys = [(tclass, perm) for perm in perms]
@@ -320,6 +336,14 @@ class Verification:
             for name in own_port_type_names(file.role.name, self.catch_all):
                 named[name].append(file.role)
         return {name: self._owner(name, roles).name for name, roles in named.items()}
+
+    @cached_property
+    def own_port_types(self) -> dict[str, frozenset[str]]:
+        """role -> the names that are its own ones' and nobody else's."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, role in self.port_type_owners.items():
+            found[role].add(name)
+        return {role: frozenset(names) for role, names in found.items()}
 
     def _owner(self, port_type: str, roles: Sequence[Role]) -> Role:
         having = (role for role in roles if len(roles) > 1 and self._declares(role, port_type))
@@ -448,7 +472,7 @@ def _allowed(subject: Subject, key: Key) -> int:
         return 0
     if tclass in LABELLED_NETWORKING:
         return -1  # what the parent has, which `contained` checks
-    if tclass in _declared_whole(network):
+    if tclass in subject.declared_whole:
         return subject.bit
     protocol = next((p for p in PROTOCOLS.values() if p.tclass == tclass and network.uses(p.name)), None)
     if protocol and perm == "node_bind":
@@ -456,7 +480,7 @@ def _allowed(subject: Subject, key: Key) -> int:
     if protocol and perm in ("name_bind", "name_connect"):
         ports = network.bound(protocol.name) if perm == "name_bind" else network.reached(protocol.name)
         return _declared_port_types(subject, ports, protocol.name)
-    return subject.bit if perm in _declared_perms(network).get(tclass, ()) else 0
+    return subject.bit if perm in subject.declared_perms.get(tclass, ()) else 0
 
 
 def network(subject: Subject) -> Iterator[Finding]:
@@ -513,7 +537,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
         yield ("network", "bind"), list(_capability_needs(subject, "net_bind_service", "for privileged ports"))
     if network.connect.udp:
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
-    for tclass in sorted(_declared_whole(network)):
+    for tclass in sorted(subject.declared_whole):
         yield ("network",), list(subject.reach.create_needs(tclass))
     if network.raw:
         yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
@@ -560,32 +584,25 @@ def _segments(subject: Subject, protocol: str, port: Union[Ports, str]) -> list[
 
 
 def _unmet(subject: Subject, need: Need, where: Where) -> Iterator[Finding]:
+    for message, rules, condition in subject.lacking(need):
+        yield subject.finding("able", message, rules, condition, where)
+
+
+def _lacking(subject: Subject, need: Need) -> Iterator[tuple[str, tuple[str, ...], Condition]]:
+    """What keeps the role from what it needs, whichever line of its file needs it: in words, the rules and when."""
     met = subject.reach.met(need)
     if met.condition is not True:
         how = "is not granted" if met.condition is False else "depends on booleans"
-        yield subject.finding(
-            "able",
-            f"{subject.domain} lacks what it declares: {need} {how}",
-            met.rules,
-            conditions.negation(met.condition),
-            where,
-        )
+        words = f"{subject.domain} lacks what it declares: {need} {how}"
+        yield words, met.rules, conditions.negation(met.condition)
     key = (need.tclass, need.perm)
     left = conditions.any_of(refused.unmasked(subject, key, target) for target in need.targets)
     if left is not True:
-        yield subject.finding(
-            "able",
-            f"{subject.domain} is refused what it declares by a bound (typebounds): {need}",
-            condition=conditions.negation(left),
-            where=where,
-        )
+        words = f"{subject.domain} is refused what it declares by a bound (typebounds): {need}"
+        yield words, (), conditions.negation(left)
     for constraint in (text for target in need.targets for text in refused.refusing(subject, key, target)):
-        yield subject.finding(
-            "able",
-            f"{subject.domain} is refused what it declares by a constraint: {need}",
-            (constraint.text,),
-            where=where,
-        )
+        words = f"{subject.domain} is refused what it declares by a constraint: {need}"
+        yield words, (constraint.text,), True
 
 
 def _files_able(subject: Subject) -> Iterator[Finding]:
@@ -736,10 +753,11 @@ def _seen_as(subject: Subject, number: int) -> list[str]:
 def complete(subject: Subject) -> Iterator[Finding]:
     """Every non-network permission of the parent."""
     kin, own = subject.kin, subject.own
+    always = {key for key, bits in own.always.items() if bits & subject.bit}
     not_on_itself = [
         (branch, key, bits)
         for branch, key, bits in kin.on_itself
-        if not (given(own, branch, key) | given(kin.outgoing, branch, key)) & subject.bit
+        if key not in always and not (given(own, branch, key) | given(kin.outgoing, branch, key)) & subject.bit
     ]
     for branch, key, bits in sorted({*kin.lacking, *not_on_itself}, key=lambda item: (item[0] or (), item[1])):
         have = given(own, branch, key) | given(kin.outgoing, branch, key)
@@ -926,9 +944,7 @@ def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:
     """A port type of the role's own labels nothing but declared numbers, and lets it do with each what is declared."""
     for protocol in PROTOCOLS:
         declared = _numbers(subject.network, protocol)
-        for segment in subject.verification.ports.segments[protocol]:
-            if segment.type not in subject.own_port_types:
-                continue
+        for segment in subject.verification.ports.of_types(protocol, subject.own_port_types):
             if not declared.issuperset(range(segment.low, segment.high + 1)):
                 words = f"{protocol}/{segment} has the role's own port type {segment.type} and is not declared"
                 yield subject.finding("network", words, where=("network",))

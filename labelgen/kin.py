@@ -29,8 +29,8 @@ def condition_of(branch: Branch) -> Condition:
 
 def together(*parts: Mapping[Key, int]) -> dict[Key, int]:
     """The union of several grants."""
-    total: dict[Key, int] = {}
-    for part in parts:
+    total = dict(parts[0])
+    for part in parts[1:]:
         for key, bits in part.items():
             total[key] = total.get(key, 0) | bits
     return total

@@ -268,6 +268,7 @@ class Policy:
             self._items_to[item.target.name].append(item)
         self._rules_from: dict[str, list[Rule]] = {}
         self._rules_to: dict[str, list[Rule]] = {}
+        self._of_kind: dict[tuple[str, str], list[Rule]] = {}
         self._guards: dict[tuple[Any, bool], Guard] = {}
 
     def naming_source(self, symbol: str) -> list[Rule]:
@@ -360,6 +361,13 @@ class Policy:
         """Every rule whose source includes the type."""
         for symbol in self.symbols(type_name):
             yield from self.naming_source(symbol)
+
+    def rules_of_kind(self, kind: str, type_name: str) -> Iterator[Rule]:
+        """Those of a kind, which are found once for each attribute."""
+        for symbol in self.symbols(type_name):
+            if (kind, symbol) not in self._of_kind:
+                self._of_kind[kind, symbol] = [rule for rule in self.naming_source(symbol) if rule.kind == kind]
+            yield from self._of_kind[kind, symbol]
 
     def rules_to(self, type_name: str) -> Iterator[Rule]:
         """Every rule whose target includes the type."""

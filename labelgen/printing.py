@@ -74,7 +74,7 @@ def verdict(result: Verdict, notice: str) -> None:
         _holding([role.role for role in result.roles if role.holds])
     _concerning(
         "Ports that come with a declared one, because they share its type:",
-        {role.role: [_neighbour(**vars(item)) for item in role.neighbours] for role in result.roles},
+        {role.role: [_neighbour(**item._asdict()) for item in role.neighbours] for role in result.roles},
         fg="yellow",
     )
     _concerning(
@@ -94,7 +94,7 @@ def _role(role: RoleVerdict) -> None:
         _finding(finding)
     reach(role.reach.summary())
     for files in role.files:
-        _own_files(**vars(files))
+        _own_files(**files._asdict())
 
 
 def _own_files(access: str, path: str, type: str, note: str) -> None:

@@ -6,9 +6,9 @@ It is made of the linked policy once and kept with the build, so that a question
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from labelgen import conditions
 from labelgen.conditions import Condition
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 MOST_RANGES = 12
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """One permission that an action takes, on any one of the `targets`, and why."""
 
     tclass: str
@@ -46,8 +45,7 @@ class Need:
         return f"{' or '.join(self.targets)}:{self.tclass} {self.perm} ({self.why})"
 
 
-@dataclass(frozen=True)
-class NetworkRule:
+class NetworkRule(NamedTuple):
     """A rule that grants network permissions: `targets` are types, for port types and nodes expanded."""
 
     tclass: str
@@ -62,8 +60,7 @@ class NetworkRule:
         return True if self.guard is None else self.guard.condition
 
 
-@dataclass(frozen=True)
-class Met:
+class Met(NamedTuple):
     """A need, when it is met, and the rules that meet it."""
 
     need: Need
@@ -126,6 +123,7 @@ class Reach:
     ports: PortTable
     extended: bool = True
     _met: dict[Need, Met] = field(default_factory=dict, repr=False)
+    _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, repr=False, compare=False)
 
     def met(self, need: Need) -> Met:
         """When a need is met, and by which rules."""
@@ -274,6 +272,11 @@ class Reach:
         return self._segments(protocol, "name_connect", ("create", "connect"))
 
     def _segments(self, protocol: str, perm: str, own: tuple[str, ...]) -> list[Segment]:
+        if (protocol, perm) not in self._usable:
+            self._usable[protocol, perm] = self._find_segments(protocol, perm, own)
+        return self._usable[protocol, perm]
+
+    def _find_segments(self, protocol: str, perm: str, own: tuple[str, ...]) -> list[Segment]:
         tclass = self.asked(protocol)
         if any(self.met(Need(tclass, name, (self.domain,), "")).condition is False for name in own):
             return []
@@ -357,7 +360,7 @@ class Reacher:
         for symbol in self.policy.symbols(domain):
             path = "" if symbol == domain else f" ({domain} is in {symbol})"
             for rule in self._networking(symbol):
-                yield replace(rule, text=rule.text + path) if path else rule
+                yield rule._replace(text=rule.text + path) if path else rule
 
     def _network_rules(self, symbol: str) -> list[NetworkRule]:
         """The rules about a type or an attribute."""

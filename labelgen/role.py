@@ -308,7 +308,7 @@ class Role(_Strict):
     @property
     def declared_network(self) -> Optional[Network]:
         """Its network; None for `network: none`."""
-        return None if self.network == "none" else self.network
+        return self.network if isinstance(self.network, Network) else None
 
     @property
     def file_types(self) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from functools import lru_cache
+from typing import Any, NamedTuple, Union
 
 from labelgen import conditions, filepath
 from labelgen.access import Key
@@ -20,6 +21,7 @@ from labelgen.claims import (
 )
 from labelgen.constraints import leaves
 from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, LABELLED_NETWORKING, PROTOCOLS
+from labelgen.policy import Policy
 from labelgen.ports import Segment, as_text
 from labelgen.reach import Reach
 from labelgen.role import Network, Ports, Role
@@ -27,8 +29,7 @@ from labelgen.role import Network, Ports, Role
 MOST_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """Ports granted because they share a type with a declared one."""
 
     action: str
@@ -37,8 +38,7 @@ class Neighbour:
     type: str
 
 
-@dataclass(frozen=True)
-class OwnFiles:
+class OwnFiles(NamedTuple):
     """Files that a role may read or write and no other role may touch, their type, and what to know about the path."""
 
     access: str
@@ -93,10 +93,10 @@ class RoleVerdict:
             "holds": self.holds,
             "claims": self.claims(),
             "findings": [_finding_json(finding) for finding in self.findings],
-            "neighbours": [asdict(neighbour) for neighbour in self.neighbours],
+            "neighbours": [neighbour._asdict() for neighbour in self.neighbours],
             "limits": list(self.limits),
-            "ways_out": [asdict(way) for way in self.ways_out],
-            "files": [asdict(files) for files in self.files],
+            "ways_out": [way._asdict() for way in self.ways_out],
+            "files": [files._asdict() for files in self.files],
             "reach": self.reach.summary(),
         }
 
@@ -239,8 +239,7 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
 _TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
 
 
-@dataclass(frozen=True)
-class WayOut:
+class WayOut(NamedTuple):
     """A domain whose unix sockets the role may talk to, and whether its parent may too."""
 
     domain: str
@@ -251,10 +250,14 @@ class WayOut:
 def ways_out(subject: Subject) -> Iterator[WayOut]:
     """The domains that could act on the network for the role, because it may talk to their unix sockets."""
     theirs = subject.kin.theirs.worst()
-    for tclass, perm in _TALKS:
-        for name in subject.policy.names(subject.worst.get((tclass, perm), 0) & ~subject.bit):
-            parents = bool(theirs.get((tclass, perm), 0) & subject.policy.bits[name])
-            yield WayOut(name, f"{tclass} {perm}", parents)
+    for key in _TALKS:
+        yield from _talking(subject.policy, key, subject.worst.get(key, 0) & ~subject.bit, theirs.get(key, 0))
+
+
+@lru_cache(maxsize=16)
+def _talking(policy: Policy, key: Key, bits: int, theirs: int) -> tuple[WayOut, ...]:
+    """Those of the domains in `bits`; roles have them by the attributes that all of them are in."""
+    return tuple(WayOut(name, " ".join(key), bool(theirs & policy.bits[name])) for name in policy.names(bits))
 
 
 def _ways_out(subject: Subject) -> Iterator[str]:
