@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_a_missing_or_wrong_setools_is_told_with_the_package(place: Place, modul
         env={"PYTHONPATH": str(place.folder / "modules"), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     outcome.refused("setools", "python3-setools", "PyPI", status=3, lines=2)
+
+
+PARTS_OF_SETOOLS = """
+import sys
+from labelgen.policy import setools_module, setools_reader
+reader = setools_reader()
+assert "networkx" not in sys.modules and "setools" not in sys.modules
+import setools
+assert setools.SELinuxPolicy is reader.policy and setools.exception.NoCommon is reader.exception.NoCommon
+assert setools.TERuleQuery and setools_module() is setools
+"""
+
+
+def test_reading_policies_takes_only_a_part_of_setools_and_leaves_the_rest_to_whoever_needs_it() -> None:
+    subprocess.run([sys.executable, "-c", PARTS_OF_SETOOLS], check=True)
 
 
 # -- failing
