@@ -283,7 +283,9 @@ def test_a_role_that_is_not_there_is_told_with_those_that_are(host: SimulatedHos
 def test_removing_is_refused_while_containers_run_in_the_role(running_host: SimulatedHost) -> None:
     running_host.call("install", "web", "dns").held()
     running_host.starts("lxc_web_t")
-    running_host.call("remove").refused("run as lxc_web_t (process 4711", "stop these containers first, or say --force")
+    running_host.call("remove").refused(
+        "lxc_web_t has running processes (1; one is 4711)", "stop these containers first"
+    )
     assert running_host.types() >= {"lxc_web_t", "lxc_dns_t"}
     running_host.call("remove", "dns").held()
     assert "lxc_dns_t" not in running_host.types(running_host.selinuxfs / "policy")
