@@ -1,6 +1,6 @@
 # make build   what is missing on this machine, .venv, and `labelgen build`
 # make test    what the tests need besides, and all tests
-# make test-system   the roles on an enforcing system: two guests with real containers. As root; ten minutes
+# make test-system   the roles on an enforcing system: two guests with real containers. As root; a quarter of an hour
 # make lint    ruff and mypy
 # make mutate  each check taken out of the verifier, one at a time: some test notices. What is known is not tried again
 # make bench   times and memory beside the bare commands; BASE=... for one base only
