@@ -210,6 +210,8 @@ def _serve(protocol: str, family: int, port: int) -> Trial:
         call("connect", theirs, at, at.size),
         WAIT,
         call("accept4", Result(1), 0, 0, 0),
+        _free(theirs),  # or the next domain meets the port still taken
+        WAIT,
     )
     return Trial(f"serve {protocol} {IP[family]} {port}", calls, kind=KIND)
 
