@@ -254,7 +254,7 @@ class Verification:
     base_ports: Optional[PortTable] = None
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
-    kept_apart: dict[tuple[int, int, Key], bool] = field(default_factory=dict, init=False, repr=False)
+    kept_apart: dict[tuple[int, int, bool, Key], bool] = field(default_factory=dict, init=False, repr=False)
     entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -864,7 +864,8 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
     """Whether constraints refuse a permission between two containers, whoever they belong to. Types that constraints
     cannot tell apart have one answer."""
     constraints, answers = subject.verification.constraints, subject.verification.kept_apart
-    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), key)
+    # A constraint may compare the two types, as in `t1 == t2`, whatever sets they are in.
+    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target, key)
     if seen not in answers:
         answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target))
     return answers[seen]

@@ -4,7 +4,7 @@ joins the policy later may be in the set though nothing in the binary says so. I
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from labelgen.access import Key
@@ -85,19 +85,27 @@ def closed(subject: Subject) -> Iterator[Finding]:
 
 def contained(subject: Subject) -> Iterator[Finding]:
     """What such a set may do and the parent, which is not in it, may not."""
-    theirs = subject.kin.theirs.worst()
-    for name in _without_parent(subject):
-        for rule, key in _rules(subject.policy.naming_source(name)):
-            if subject.policy.bits[rule.target] & ~theirs.get(key, 0):
-                yield _told(subject, "contained", name, f"which has what {subject.parent} lacks", rule)
-                break
+    rules, theirs = subject.policy.naming_source, subject.kin.theirs.worst()
+    for name, rule in _more_than_parent(subject, rules, lambda rule: rule.target, theirs):
+        yield _told(subject, "contained", name, f"which has what {subject.parent} lacks", rule)
 
 
 def separate(subject: Subject) -> Iterator[Finding]:
     """Who may act on such a set and not on the parent, which is not in it."""
-    theirs = subject.kin.done_to_theirs.worst()
+    rules, theirs = subject.policy.naming_target, subject.kin.done_to_theirs.worst()
+    for name, rule in _more_than_parent(subject, rules, lambda rule: rule.source, theirs):
+        yield _told(subject, "separate", name, f"on which {rule.source} can act", rule)
+
+
+def _more_than_parent(
+    subject: Subject,
+    naming: Callable[[str], Iterable[Rule]],
+    other_end: Callable[[Rule], str],
+    theirs: Mapping[Key, int],
+) -> Iterator[tuple[str, Rule]]:
+    """Each set that the parent is not in, and its first rule that goes beyond `theirs` at its other end."""
     for name in _without_parent(subject):
-        for rule, key in _rules(subject.policy.naming_target(name)):
-            if subject.policy.bits[rule.source] & ~theirs.get(key, 0):
-                yield _told(subject, "separate", name, f"on which {rule.source} can act", rule)
+        for rule, key in _rules(naming(name)):
+            if subject.policy.bits[other_end(rule)] & ~theirs.get(key, 0):
+                yield name, rule
                 break

@@ -150,13 +150,10 @@ def setools_module() -> Any:
         import setools  # noqa: PLC0415 - heavy: only commands that read a policy pay for it
     except ImportError as error:
         other = _other_program()
-        what = (
-            f"{other} is another program, not the SELinux policy library" if other else "this Python cannot import it"
-        )
+        what = f"{other} {_OTHER}" if other else "this Python cannot import it"
         raise MachineError(f"there is no setools here: {what}", _setools_cure(bool(other))) from error
     if not hasattr(setools, "SELinuxPolicy"):
-        what = f"the module setools of {setools.__file__} is another program, not the SELinux policy library"
-        raise MachineError(what, _setools_cure(True))
+        raise MachineError(f"the module setools of {setools.__file__} {_OTHER}", _setools_cure(True))
     return setools
 
 

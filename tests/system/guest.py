@@ -1,9 +1,8 @@
 """The program that the guest runs as a service: it starts the containers, tries everything, and reports in JSON lines.
 
-    guest.py install | packages
-
-`install` puts the roles into the policy with `labelgen install`; `packages` runs the control first, then installs the
-packages. It judges nothing: what the answers should have been is the test's to say.
+What it does stands on the kernel's command line. `way=install` puts the roles into the policy with `labelgen install`;
+`way=packages` runs the control first, then installs the packages. It judges nothing: what the answers should have been
+is the test's to say.
 """
 
 from __future__ import annotations
@@ -27,6 +26,9 @@ HERE = Path(__file__).parent
 
 # rpm's plugin for SELinux starts scriptlets in rpm_script_t, which Debian's policy does not have.
 RPM = ("rpm", "--noplugins")
+
+# What a container shows of its context and of the sysctls that close its limits.
+SHOW = "cat /proc/self/attr/current; echo; cd /proc/sys/net/ipv4; cat tcp_fastopen ip_local_port_range"
 
 # Emulated, a command takes up to ten times its usual time.
 COMMAND_SECONDS = 120
@@ -185,9 +187,6 @@ def _try_roles(report: Report) -> None:
         report.say("label", path=folder, context=os.getxattr(folder, "security.selinux").decode().strip("\0"))
     start_peer(report)
     attempt_all(report, "attempt", start(report, plan.SERVERS, "labelgen", "run"))
-
-
-SHOW = "cat /proc/self/attr/current; echo; cd /proc/sys/net/ipv4; cat tcp_fastopen ip_local_port_range"
 
 
 def _start_quadlet(report: Report) -> None:

@@ -10,7 +10,6 @@ import selectors
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -108,7 +107,7 @@ SILENCE_SECONDS = 1200.0
 MEMORY = "1536M"
 # Linux 6.12 panics in some starts under Debian 12's qemu, before anything of the guest's own runs.
 STARTS = 4
-END = "end"
+END, BROKEN = "end", "broken"
 
 
 def call(*command: object) -> str:
@@ -214,7 +213,7 @@ def make_disk(root: Path, disk: Path) -> None:
 def boot(root: Path, disk: Path, way: str, console: Path) -> Iterator[dict[str, Any]]:
     """Boot the guest with a copy of the disk that is thrown away; what it reports, as it comes.
 
-    Raises AssertionError for a guest that falls silent or ends early.
+    Raises AssertionError for a guest that falls silent, ends early or says that its program broke.
     """
     kernel, initramfs = (next((root / "boot").glob(pattern)) for pattern in ("vmlinuz-*", "initrd.img-*"))
     words = (
@@ -237,6 +236,7 @@ def boot(root: Path, disk: Path, way: str, console: Path) -> Iterator[dict[str, 
                 for line in _lines(process.stdout.fileno()):
                     spoke = True
                     told = json.loads(line)
+                    assert told["step"] != BROKEN, told
                     yield told
                     if told["step"] == END:
                         return
@@ -260,23 +260,3 @@ def _lines(source: int) -> Iterator[bytes]:
                 return
             *lines, held = (held + more).split(b"\n")
             yield from lines
-
-
-def main() -> None:
-    """Make the guest and run one way by hand: `image.py install`, with what it reports on standard output."""
-    scratch = Path(sys.argv[2])
-    start = time.monotonic()
-    root = scratch / "root"
-    call("cp", "-a", "--reflink=auto", guest_root(), root)
-    print(f"{time.monotonic() - start:.0f} s: root", file=sys.stderr)
-    put_labelgen_in(root, scratch)
-    print(enter(root, "labelgen", "build", "--base", f"/var/lib/selinux/{POLICY_TYPE}", "--output", "/opt/guest/build"))
-    print(f"{time.monotonic() - start:.0f} s: built", file=sys.stderr)
-    make_disk(root, scratch / "disk")
-    print(f"{time.monotonic() - start:.0f} s: disk", file=sys.stderr)
-    for told in boot(root, scratch / "disk", sys.argv[1], scratch / "console"):
-        print(f"{time.monotonic() - start:.0f} s", json.dumps(told), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -150,8 +150,12 @@ def evidence(told: Told, attempt: Attempt, domain: str) -> Optional[str]:
     return None
 
 
+def _role(attempt: Attempt) -> str:
+    return next(server.role for server in SERVERS if server.name == attempt.server)
+
+
 def _domain(attempt: Attempt) -> str:
-    return f"lxc_{next(server.role for server in SERVERS if server.name == attempt.server)}_t"
+    return f"lxc_{_role(attempt)}_t"
 
 
 NUMBERED = [pytest.param(number, id=f"{item.server}: {item.what}") for number, item in enumerate(ATTEMPTS)]
@@ -280,10 +284,8 @@ def _table(guests: dict[str, Guest]) -> str:
     for number, attempt in enumerate(ATTEMPTS):
         control = guests["packages"].steps("control")[number]
         cells = {_cell(guest.steps("attempt")[number], attempt, _domain(attempt)) for guest in guests.values()}
-        role = next(server.role for server in SERVERS if server.name == attempt.server)
-        rows.append(
-            (role, attempt.what, "yes" if succeeded(control, attempt) else "refused", " / ".join(sorted(cells)))
-        )
+        plain = "yes" if succeeded(control, attempt) else "refused"
+        rows.append((_role(attempt), attempt.what, plain, " / ".join(sorted(cells))))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---|---|---|---|", *lines[1:]])
 
