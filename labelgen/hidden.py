@@ -5,6 +5,7 @@ joins the policy later may be in the set though nothing in the binary says so. I
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from labelgen.access import Key
@@ -18,36 +19,41 @@ if TYPE_CHECKING:
 OBJECT = "object_r"
 
 
-def _hold_most(policy: Policy, bits: int, of: int) -> bool:
+def _hold_most(bits: int, of: int) -> bool:
     return 2 * bin(bits & of).count("1") > bin(of).count("1")
 
 
-def _may_hold(subject: Subject) -> Iterator[str]:
+def _may_hold(subject: Subject) -> tuple[str, ...]:
     """The sets that may hold the role: those that hold most types there are, and those with a generated name that hold
     every other type of an attribute that the role joins."""
     policy = subject.policy
-    every = (1 << len(policy.types)) - 1
-    joined = [
+    joined = (
         policy.attributes[name] & ~subject.verification.role_domains
         for name in policy.attributes_of[subject.domain]
         if name not in OWN_ATTRIBUTES
-    ]
-    for name, bits in sorted(policy.attributes.items()):
-        holds_attribute = any(of and not of & ~bits for of in joined)
-        if _hold_most(policy, bits, every) or (GENERATED.match(name) and holds_attribute):
-            yield name
+    )
+    return _holding(policy, frozenset(joined))
 
 
-def _without_parent(subject: Subject) -> Iterator[str]:
-    """Those that hold most types and most domains, and not the parent."""
-    policy = subject.policy
+# Roles of one parent join the same attributes.
+@lru_cache(maxsize=16)
+def _holding(policy: Policy, joined: frozenset[int]) -> tuple[str, ...]:
+    every = (1 << len(policy.types)) - 1
+    return tuple(
+        name
+        for name, bits in sorted(policy.attributes.items())
+        if _hold_most(bits, every) or (GENERATED.match(name) and any(of and not of & ~bits for of in joined))
+    )
+
+
+@lru_cache(maxsize=16)
+def _without_parent(policy: Policy, names: tuple[str, ...], parent: str) -> tuple[str, ...]:
+    """Those of the sets that hold most domains, and not the parent."""
     domains = 0
     for name, bits in policy.roles.items():
         domains |= bits if name != OBJECT else 0
-    for name in _may_hold(subject):
-        bits = policy.attributes[name]
-        if _hold_most(policy, bits, domains) and not bits & policy.bits[subject.parent]:
-            yield name
+    sets = ((name, policy.attributes[name]) for name in names)
+    return tuple(name for name, bits in sets if _hold_most(bits, domains) and not bits & policy.bits[parent])
 
 
 def _told(subject: Subject, claim: str, name: str, does: str, rule: Rule) -> Finding:
@@ -104,7 +110,7 @@ def _more_than_parent(
     theirs: Mapping[Key, int],
 ) -> Iterator[tuple[str, Rule]]:
     """Each set that the parent is not in, and its first rule that goes beyond `theirs` at its other end."""
-    for name in _without_parent(subject):
+    for name in _without_parent(subject.policy, _may_hold(subject), subject.parent):
         for rule, key in _rules(naming(name)):
             if subject.policy.bits[other_end(rule)] & ~theirs.get(key, 0):
                 yield name, rule

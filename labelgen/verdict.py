@@ -19,7 +19,6 @@ from labelgen.claims import (
     not_kept_apart,
     refused_identities,
 )
-from labelgen.constraints import leaves
 from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, LABELLED_NETWORKING, PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import Segment, as_text
@@ -345,11 +344,9 @@ def _hidden_attributes(subject: Subject) -> Iterator[str]:
     they grant no network."""
     missing = {
         name
-        for constraint in subject.policy.constraints
-        for operand, names, _ in leaves(constraint.expression)
-        if operand.startswith("t")
-        for name in names & subject.policy.attributes.keys()
-        if subject.policy.bits[name] & subject.policy.bits[subject.parent]
+        for name, _ in subject.verification.constraints.naming
+        if name in subject.policy.attributes
+        and subject.policy.bits[name] & subject.policy.bits[subject.parent]
         and not subject.policy.bits[name] & subject.bit
     }
     if missing:
