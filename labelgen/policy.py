@@ -11,7 +11,7 @@ import importlib.util
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from itertools import compress, count
@@ -265,7 +265,7 @@ class Policy:
             self._items_to[item.target.name].append(item)
         self._rules_from: dict[str, list[Rule]] = {}
         self._rules_to: dict[str, list[Rule]] = {}
-        self._of_kind: dict[tuple[str, str], list[Rule]] = {}
+        self._picked: dict[tuple[str, str], list[Rule]] = {}
         self._guards: dict[tuple[Any, bool], Guard] = {}
 
     def naming_source(self, symbol: str) -> list[Rule]:
@@ -340,7 +340,7 @@ class Policy:
 
     def labelling_from(self, type_name: str) -> Iterator[Rule]:
         """The rules that name the type of what a domain makes."""
-        return (rule for rule in self.rules_from(type_name) if rule.default)
+        return self._pick("labelling", type_name, lambda rule: bool(rule.default))
 
     def resolve(self, name: str) -> Optional[str]:
         """The type that `name` names, through aliases; None where there is none."""
@@ -360,11 +360,15 @@ class Policy:
             yield from self.naming_source(symbol)
 
     def rules_of_kind(self, kind: str, type_name: str) -> Iterator[Rule]:
-        """Those of a kind, which are found once for each attribute."""
+        """Those of a kind."""
+        return self._pick(kind, type_name, lambda rule: rule.kind == kind)
+
+    def _pick(self, what: str, type_name: str, wanted: Callable[[Rule], bool]) -> Iterator[Rule]:
+        """The rules from a type that are wanted, which are found once for each attribute."""
         for symbol in self.symbols(type_name):
-            if (kind, symbol) not in self._of_kind:
-                self._of_kind[kind, symbol] = [rule for rule in self.naming_source(symbol) if rule.kind == kind]
-            yield from self._of_kind[kind, symbol]
+            if (what, symbol) not in self._picked:
+                self._picked[what, symbol] = list(filter(wanted, self.naming_source(symbol)))
+            yield from self._picked[what, symbol]
 
     def rules_to(self, type_name: str) -> Iterator[Rule]:
         """Every rule whose target includes the type."""
