@@ -93,10 +93,13 @@ class OnBase:
     """The shipped roles built and linked onto one base, the verdict on them, and the linked policy."""
 
     def __init__(self, base: str, folder: Path) -> None:
-        self.name = base
         (folder / "modules").mkdir()
-        self.roles = BuiltRoles.build(base, packaged("roles"), folder / "modules")
-        self.path = self.roles.link(folder)
+        roles = BuiltRoles.build(base, packaged("roles"), folder / "modules")
+        self.take(base, roles, roles.link(folder))
+
+    def take(self, base: str, roles: BuiltRoles, policy: Path) -> None:
+        """Verify roles that are built and linked."""
+        self.name, self.roles, self.path = base, roles, policy
         self.verification = self.roles.verification(self.path)
         self.verdict: Verdict = verdict(self.verification)
         self.policy = self.verification.policy

@@ -115,6 +115,8 @@ class Mutator(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) == "TYPE_CHECKING":  # never runs
+            return
         skips = isinstance(node.body[0], (ast.Continue, ast.Return))
         for value in (False, True):
             self._replaced(node, "test", ast.Constant(value), f"if {value} for `{_short(node.test)}`", value != skips)
@@ -260,8 +262,8 @@ def _scopes(tree: ast.AST, names: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def put_in_place(mutant: Mutant) -> None:
-    """Make this process's labelgen the mutant: functions and tables in every module that has them; classes keep their
-    identity and get new methods."""
+    """Make this process's labelgen the mutant: functions and tables in every module that has them, of labelgen and of
+    its tests; classes keep their identity and get new methods."""
     module = importlib.import_module(f"labelgen.{mutant.module}")
     old = dict(vars(module))
     exec(compile(mutant.source(), module.__name__, "exec"), vars(module))
@@ -273,7 +275,13 @@ def put_in_place(mutant: Mutant) -> None:
                 if attribute not in ("__dict__", "__weakref__"):
                     setattr(before, attribute, content)
             setattr(module, name, before)
-    for other in [m for n, m in sys.modules.items() if n.startswith("labelgen.") and m is not module]:
+    folder = str(Path(__file__).parent)
+    having = [m for n, m in sys.modules.items() if n.startswith("labelgen.") or _lies_in(m, folder)]
+    for other in [m for m in having if m is not module]:
         for name, value in vars(other).items():
             if name in old and old[name] is value and not isinstance(value, (type, ModuleType)):
                 setattr(other, name, new.get(name))
+
+
+def _lies_in(module: ModuleType, folder: str) -> bool:
+    return str(Path(getattr(module, "__file__", None) or "/").parent) == folder

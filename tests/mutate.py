@@ -6,10 +6,11 @@
     python tests/mutate.py --again  what was found before is tried again; --json: for programs
 
 What is taken out: see mutants.py. A mutant is tried in a forked process, in which all policies are linked and read
-already: against those sabotages, harmless changes, untouched roles and decisions of libsepol in which what is mutated
-runs, until one of them is told otherwise than it should be. First comes what noticed it the last time. What none of
-these notices is tried by whole test files (TESTS). A mutant is tried again only when the code or what noticed it has
-changed. Exit status: 0 when none survives but those that a comment in the code explains.
+already: against those sabotages, harmless changes, untouched roles, decisions of libsepol and files of tests in which
+what is mutated runs, until one of them is told otherwise than it should be. First comes what noticed it the last time.
+What none of these notices is tried by tests that start programs of their own (TESTS). A mutant is tried again only when
+the code or what noticed it has changed. Exit status: 0 when none survives but those that a comment in the code
+explains.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import importlib
 import json
 import os
 import re
-import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,13 +32,16 @@ import traceback
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Optional
 
-from bases import BuiltRoles
+import hypothesis
+import pytest
+from bases import BuiltRoles, OnBase
 from judge import Judge, port_types
 from mutants import Mutant, Mutator, Survivors, explained, put_in_place, statements
 from sabotages import (
@@ -48,12 +52,12 @@ from sabotages import (
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
+    Hidden,
     across_categories,
     network_permissions,
     not_asked,
     on_binary,
     rules_of,
-    tells_of_hidden,
     told_permissions,
     told_sockets,
     uncaught_across_categories,
@@ -61,7 +65,7 @@ from sabotages import (
 from test_random_policies import EVERY_DECISION, Identity, link
 
 from labelgen import base as bases
-from labelgen import build, claims, refused, verdict
+from labelgen import build, claims, filecontexts, policy, refused, verdict
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints
 from labelgen.filecontexts import FileContexts
@@ -76,15 +80,30 @@ TOP = HERE.parent
 KEPT = ("network", "access", "ports", "reacher", "constraints", "parent_xperms", "_worst", "_kin")
 # Module -> what must be worked out again for its mutants.
 FORGOTTEN: dict[str, tuple[str, ...]] = {
-    "claims": (),
+    "reach": ("ports", "reacher"),
+    "refused": (),
+    "access": ("access", "parent_xperms", "_worst", "_kin"),
+    "hidden": (),
+    "labels": (),
+    "expressions": ("contexts",),
+    "filecontexts": ("contexts",),
     "kin": ("_worst", "_kin"),
+    "ports": ("ports", "reacher"),
+    "conditions": ("access", "reacher", "parent_xperms", "_worst", "_kin"),
+    "policy": ("policy", *KEPT),
+    "verdict": (),
+    "claims": (),
     "constraints": ("constraints", "_kin"),
     "network": ("network", "ports", "reacher", "_worst", "_kin"),
 }
-MOST_SECONDS = 30
+AT_ONCE = 16  # cases for one process: those that come later need not be made for what the first ones notice
+MOST_SECONDS = 30  # of a processor, for one case: a mutant may never end
 
-# What tries a mutant that no policy notices: module -> test files.
+# What tries a mutant that nothing else notices: module -> test files.
 TESTS: dict[str, tuple[str, ...]] = {"claims": ("test_evidence.py",)}
+
+# The files of tests that notice mutants in this process.
+TEST_FILES = ("test_conditions", "test_constraints", "test_filecontexts", "test_judge", "test_limits", "test_ports")
 
 
 # -- what notices
@@ -155,11 +174,26 @@ class Linked(Case):
             self._known.pop(name, None)
         if "network" in names:
             vars(self._made[1]).pop("network", None)
+        if "policy" in names:
+            self._made = self._made[0], _read_again(self._made[1]), self._made[2]
+        if "contexts" in names:
+            built, policy_, _ = self._made
+            self._made = built, policy_, build.file_contexts(policy_.path, built.prepared.base)
 
     def complaints(self) -> object:
         verification = self._verification()
         vars(verification).update(self._known)
         return self.complain(self._made[0], verification)
+
+
+def _read_again(known: Policy) -> Policy:
+    """A policy as setools has it, indexed anew."""
+    again = Policy.__new__(Policy)
+    kept = ("path", "mls", "version", "handle_unknown", "_policy", "_exception")
+    vars(again).update((name, vars(known)[name]) for name in kept)
+    again._read_types()
+    again._read_rules()
+    return again
 
 
 def _found(verification: Verification, role: str) -> list[Finding]:
@@ -195,10 +229,6 @@ def remember_all() -> None:
         setattr(refused, name, cache(getattr(refused, name).__wrapped__))
 
 
-def _hidden(_: BuiltRoles, verification: Verification) -> object:
-    return not tells_of_hidden(_found(verification, "nonet"))
-
-
 class Bench:
     """Everything that may notice; what it needs is linked when it is loaded."""
 
@@ -213,14 +243,15 @@ class Bench:
             self._linked("more roles", "more", lambda built, to: built.link(to), _raised),
             self._linked("no categories", "shipped", across_categories, _across_categories),
             self._binary("a binary", "", _raised),
-            *(self._binary(f"a binary that hides {name}", hidden, _hidden) for name, hidden in HIDDEN.items()),
+            *(self._hidden(hidden) for hidden in HIDDEN),
             Asked("what kernels ask for"),
             Sepol("libsepol's decisions", folder=self._folder("sepol")),
             Sepol("libsepol's decisions, more", folder=self._folder("more"), pair=OTHER_IDENTITIES),
+            *(Tests(name, (HERE / f"{name}.py").read_text(), self) for name in TEST_FILES),
         ]
 
     def _folder(self, name: str) -> Path:
-        folder = self.folder / name.replace("/", "-")
+        folder = self.folder / re.sub(r"\W", "-", name)
         folder.mkdir()
         return folder
 
@@ -249,6 +280,12 @@ class Bench:
             return on_binary(self.roles["shipped"], self._folder(name), hidden)
 
         return Linked(name, hidden, make, complain)
+
+    def _hidden(self, hidden: Hidden) -> Linked:
+        def complain(_: BuiltRoles, verification: Verification) -> object:
+            return not hidden.is_told(_found(verification, "nonet"))
+
+        return self._binary(f"a binary that hides {hidden.members}: {hidden.rule}", hidden.text, complain)
 
     def _sabotage(self, path: Path) -> Linked:
         change = Change.read(path)
@@ -287,6 +324,38 @@ class Asked(Case):
         return not_asked()
 
 
+@dataclass(eq=False)
+class Tests(Case):
+    """A file of tests, with the roles that are built already."""
+
+    bench: Bench = NotImplemented
+
+    @cached_property
+    def _linked(self) -> Path:
+        return self.bench.roles["shipped"].link(self.bench._folder(self.name))
+
+    def load(self) -> None:
+        assert self._linked
+
+    def complaints(self) -> object:
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest", "--no-header"]
+        hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
+        hypothesis.settings.load_profile("same")
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            return pytest.main([*options, str(HERE / f"{self.name}.py")], plugins=[self])
+
+    @pytest.fixture(scope="session")
+    def reference_roles(self) -> BuiltRoles:
+        """As in conftest.py, and so is the other."""
+        return self.bench.roles["shipped"]
+
+    @pytest.fixture(scope="session")
+    def on_base(self) -> OnBase:
+        found = OnBase.__new__(OnBase)
+        found.take("reference", self.bench.roles["shipped"], self._linked)
+        return found
+
+
 ONE = Identity("system_u", "system_r", ("c0",), ("c0", "c1"))
 TWO = Identity("other_u", "other_r", ("c0", "c1"), ("c0", "c1"))
 OTHER_IDENTITIES = (ONE, Identity("system_u", "system_r", (), ("c1",)))
@@ -294,6 +363,7 @@ PAIRS = ["l1 l2", "l1 h2", "h1 l2", "h1 h2", "l1 h1", "l2 h2"]
 FORMS = [
     *(f"({word} {pair})" for word in ("eq", "neq", "dom", "domby", "incomp") for pair in PAIRS),
     *(f"({word} {pair})" for word in ("eq", "neq") for pair in ("u1 u2", "r1 r2", "t1 t2")),
+    *(f"({word} r1 r2)" for word in ("dom", "domby", "incomp")),
     "(eq u1 system_u)", "(neq u1 system_u)", "(eq r2 other_r)", "(neq r2 other_r)",
     "(eq t1 one)", "(neq t2 one)", "(eq t1 a_t)", "(not (eq t2 b_t))", "(and (eq t1 one) (eq u1 u2))",
     "(or (eq t1 one) (eq u1 u2))", "(or (not (eq t1 one)) (and (dom h1 h2) (eq r1 r2)))",
@@ -341,6 +411,10 @@ class Sepol(Case):
 
     def load(self) -> None:
         assert self._policy and self._asked and self._ports
+
+    def forget(self, names: Iterable[str]) -> None:
+        if "policy" in names:
+            self._policy = _read_again(self._policy)
 
     def complaints(self) -> object:
         """Where this process decides otherwise than libsepol."""
@@ -420,7 +494,6 @@ def forked(work: Callable[[], object]) -> Any:
     if pid == 0:
         os.close(reading)
         gc.freeze()
-        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))  # a mutant may never end
         with os.fdopen(writing, "w") as pipe:
             json.dump(work(), pipe)
         os._exit(0)
@@ -431,6 +504,21 @@ def forked(work: Callable[[], object]) -> Any:
     return json.loads(said) if said else None
 
 
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise TimeoutError in what takes too long."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
     """The case that notices a mutant, in this process, and how; nothing if none does. A mutant that fails in some other
     way is noticed too."""
@@ -438,11 +526,14 @@ def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
     name = ""
     try:
         put_in_place(mutant)
+        filecontexts.stem.cache_clear()
+        policy._condition.cache_clear()
         for case in cases:
             name = case.name
-            case.forget(FORGOTTEN["kin" if is_of_kin else mutant.module])
-            if case.complaints():
-                return name, "told otherwise"
+            with in_time():
+                case.forget(FORGOTTEN["kin" if is_of_kin else mutant.module])
+                if case.complaints():
+                    return name, "told otherwise"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return name, f"{type(error).__name__} in {where.name}"
@@ -463,7 +554,7 @@ def statements_run(case: Case) -> list[str]:
         found.add(f"{name}:{bisect_right(starts, frame.f_lineno) - 1}")
         return note
 
-    case.forget(KEPT)
+    case.forget(("policy", "contexts", *KEPT))
     sys.settrace(note)
     complaints = case.complaints()
     sys.settrace(None)
@@ -501,16 +592,16 @@ class Trials:
         return found
 
     def concerned(self, mutant: Mutant) -> list[Case]:
-        """The cases in which a mutant runs, the likely ones first: those that noticed others of the same function, that
-        name the same, that noticed most."""
+        """The cases in which a mutant runs, the likely ones first: those that noticed others of the same function, the
+        quick, those that name the same, that noticed most."""
         names = set(self.cases)
         if mutant.statement is not None:
             names = self._running.get(f"{mutant.module}:{mutant.statement}", set())
         scope, words = f"{mutant.module}.{mutant.scope}", _words(mutant)
 
-        def rank(name: str) -> tuple[int, int, int, str]:
-            named = sum(word in self.cases[name].text for word in words)
-            return -self.kills[scope, name], -named, -self.kills["", name], name
+        def rank(name: str) -> tuple[int, bool, int, int, str]:
+            case, named = self.cases[name], sum(word in self.cases[name].text for word in words)
+            return -self.kills[scope, name], isinstance(case, Tests), -named, -self.kills["", name], name
 
         return [self.cases[name] for name in sorted(names, key=rank)]
 
@@ -537,20 +628,23 @@ class Trials:
         return known
 
     def _search(self, mutant: Mutant) -> str:
-        result = self.memory.results.get(str(mutant), {})
-        let_by = result.get("let_by", {})
+        let_by = self.memory.results.get(str(mutant), {}).get("let_by", {})
         left = [case for case in self.concerned(mutant) if let_by.get(case.name) != case.digest]
-        known = self._try(mutant, left) if left else ""
-        if not known:
-            let_by.update((case.name, case.digest) for case in left)
+        while left:
+            some, left = left[:AT_ONCE], left[AT_ONCE:]
+            known = self._try(mutant, some)
+            if known:
+                return known
+            let_by.update((case.name, case.digest) for case in some)
             self.memory.results[str(mutant)] = {"let_by": let_by}
-            known = self._by_tests(mutant, let_by)
-        return known
+        return self._by_tests(mutant, let_by)
 
     def _try(self, mutant: Mutant, cases: Sequence[Case]) -> str:
         for case in cases:
             case.load()
         said = forked(lambda: notice(mutant, cases))
+        if said is None and len(cases) > 1:  # the process ended: in which case?
+            return next(filter(None, (self._try(mutant, [case]) for case in cases)), "")
         name, how = said if said is not None else (cases[0].name, "the process ended")
         if name:
             self._see_that_the_original_passes(mutant.module, self.cases[name])

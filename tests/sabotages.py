@@ -253,35 +253,58 @@ def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str
 
 # -- what a binary hides
 
-# Sets of types as a binary has them: a name, and no expression. Each may well hold every type to come: it has nearly
-# all types, or all of an attribute that roles join.
-HIDDEN = {
-    "all but one": "(not (shadow_t))",
-    "all but the parent": "(not (container_t))",
-    "as an attribute": "(mcs_constrained_type)",
-}
-HIDDEN_NAME = "sabotage_typeattr_1"
+
+@dataclass(frozen=True)
+class Hidden:
+    """A set of types as a binary has it: a name, and no expression. It may well hold every type to come, as it has
+    nearly all types, or all of an attribute that roles join. `claim` is the one that its rule breaks then, and `says`
+    what the finding says besides the name."""
+
+    name: str
+    members: str
+    rule: str
+    claim: str = "network"
+    says: str = ""
+
+    @property
+    def text(self) -> str:
+        """The CIL of it."""
+        return f"(typeattribute {self.name})(typeattributeset {self.name} {self.members})(allow {self.rule})\n"
+
+    def is_told(self, findings: Iterable[Finding]) -> bool:
+        """Whether one says that it cannot be shown that a role is not in the set."""
+        told = [f.message for f in findings if f.claim == self.claim]
+        return any("cannot be shown" in text and self.name in text and self.says in text for text in told)
 
 
-def on_binary(built: BuiltRoles, folder: Path, hidden: str = "") -> tuple[BuiltRoles, Path]:
-    """The same roles built on the base as a binary, in which a hidden set of types may bind addresses."""
-    extra, binary, modules = folder / "hidden.cil", folder / "binary", folder / "modules"
-    extra.write_text(
-        f"(typeattribute {HIDDEN_NAME})(typeattributeset {HIDDEN_NAME} {hidden})"
-        f"(allow {HIDDEN_NAME} node_type (udp_socket (node_bind)))"
-        if hidden
-        else ""
-    )
+_BIND = "node_type (udp_socket (node_bind))"
+HIDDEN = [
+    Hidden("sabotage_typeattr_1", "(not (shadow_t))", f"sabotage_typeattr_1 {_BIND}"),
+    Hidden("sabotage_typeattr_1", "(not (container_t))", f"sabotage_typeattr_1 {_BIND}"),
+    Hidden("sabotage_typeattr_1", "(mcs_constrained_type)", f"sabotage_typeattr_1 {_BIND}"),
+    Hidden("not_shadow", "(not (shadow_t))", f"not_shadow {_BIND}"),
+    Hidden("not_shadow", "(not (shadow_t))", "not_shadow httpd_t (process (dyntransition))", "closed", "httpd_t"),
+    Hidden("not_shadow", "(not (shadow_t))", "not_shadow kernel_t (system (module_load))", "closed", "module_load"),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(and (mcs_constrained_type) (not (shadow_t)))",
+        "sabotage_typeattr_1 httpd_t (process (ptrace))",
+        "closed",
+        "ptrace on httpd_t",
+    ),
+    Hidden("not_parent", "(not (container_t))", "not_parent shadow_t (file (read))", "contained", "container_t lacks"),
+    Hidden("not_parent", "(not (container_t))", "httpd_t not_parent (process (ptrace))", "separate", "httpd_t can act"),
+]
+
+
+def on_binary(built: BuiltRoles, folder: Path, text: str = "") -> tuple[BuiltRoles, Path]:
+    """The same roles built on the base as a binary, made with more CIL."""
+    extra, binary, modules = folder / "more.cil", folder / "binary", folder / "modules"
+    extra.write_text(text)
     bases.link([built.prepared.base.cil, extra], True, binary)
     modules.mkdir()
     roles = BuiltRoles.build(str(binary), built.prepared.files[0].path.parent, modules)
     return roles, roles.link(folder)
-
-
-def tells_of_hidden(findings: Iterable[Finding]) -> bool:
-    """Whether one says that it cannot be shown whether a role is in the hidden set."""
-    told = [f.message for f in findings if f.claim == "network"]
-    return any("cannot be shown" in message and HIDDEN_NAME in message for message in told)
 
 
 # -- what kernels ask for (security/selinux/include/classmap.h and hooks.c, Linux 6.12)

@@ -15,13 +15,13 @@ from sabotages import (
     MORE_ROLES,
     SOCKET_CLASSES,
     Change,
+    Hidden,
     across_categories,
     network_permissions,
     not_asked,
     on_binary,
     outcome,
     rules_of,
-    tells_of_hidden,
     told_permissions,
     told_sockets,
     uncaught_across_categories,
@@ -136,51 +136,12 @@ def test_all_that_kernels_ask_for_is_known() -> None:
 # -- bases
 
 
-@pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, tmp_path: Path, hidden: str) -> None:
+@pytest.mark.parametrize("hidden", HIDDEN, ids=lambda hidden: f"{hidden.claim}-{hidden.name}")
+def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, tmp_path: Path, hidden: Hidden) -> None:
     """A set by subtraction has a name in a binary and no expression: it may well hold every type to come."""
-    roles, policy = on_binary(reference_roles, tmp_path, HIDDEN[hidden])
+    roles, policy = on_binary(reference_roles, tmp_path, hidden.text)
     nonet = next(role for role in roles.verify(policy).roles if role.role == "nonet")
-    assert tells_of_hidden(nonet.findings), nonet.findings
-
-
-@pytest.mark.parametrize(
-    ("name", "members", "rule", "claim", "says"),
-    [
-        ("local_typeattr_1", "(not (shadow_t))", "local_typeattr_1 node_type (udp_socket (node_bind))", "network", ""),
-        ("not_shadow", "(not (shadow_t))", "not_shadow node_type (udp_socket (node_bind))", "network", ""),
-        (
-            "local_typeattr_1",
-            "(not (container_t))",
-            "local_typeattr_1 node_type (udp_socket (node_bind))",
-            "network",
-            "",
-        ),
-        ("not_shadow", "(not (shadow_t))", "not_shadow httpd_t (process (dyntransition))", "closed", "httpd_t"),
-        ("not_shadow", "(not (shadow_t))", "not_shadow kernel_t (system (module_load))", "closed", "module_load"),
-        (
-            "local_typeattr_1",
-            "(and (mcs_constrained_type) (not (shadow_t)))",
-            "local_typeattr_1 httpd_t (process (ptrace))",
-            "closed",
-            "ptrace on httpd_t",
-        ),
-        ("not_parent", "(not (container_t))", "not_parent shadow_t (file (read))", "contained", "container_t lacks"),
-        ("not_parent", "(not (container_t))", "httpd_t not_parent (process (ptrace))", "separate", "httpd_t can act"),
-    ],
-)
-def test_what_a_set_of_a_binary_may_give_is_taken_at_its_worst(
-    name: str, members: str, rule: str, claim: str, says: str, reference_roles: BuiltRoles, tmp_path: Path
-) -> None:
-    """A set by subtraction has a name in a binary and no expression: it may well hold every type to come."""
-    hidden, binary = tmp_path / "hidden.cil", tmp_path / "binary"
-    hidden.write_text(f"(typeattribute {name})(typeattributeset {name} {members})(allow {rule})")
-    bases.link([reference_roles.prepared.base.cil, hidden], True, binary)
-    (tmp_path / "modules").mkdir()
-    roles = BuiltRoles.build(str(binary), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
-    nonet = next(role for role in roles.verify(roles.link(tmp_path)).roles if role.role == "nonet")
-    told = [f for f in nonet.findings if f.claim == claim]
-    assert [f for f in told if "cannot be shown" in f.message and name in f.message and says in f.message], nonet
+    assert hidden.is_told(nonet.findings), nonet.findings
 
 
 @pytest.mark.parametrize(
@@ -198,13 +159,8 @@ def test_what_a_set_of_a_binary_may_give_is_taken_at_its_worst(
 def test_a_set_that_cannot_hold_a_role_is_nothing_that_a_binary_hides(
     text: str, reference_roles: BuiltRoles, tmp_path: Path
 ) -> None:
-    hidden, binary = tmp_path / "hidden.cil", tmp_path / "binary"
-    hidden.write_text(text)
-    bases.link([reference_roles.prepared.base.cil, hidden], True, binary)
-    (tmp_path / "modules").mkdir()
-    roles = BuiltRoles.build(str(binary), reference_roles.prepared.files[0].path.parent, tmp_path / "modules")
-    verdict = roles.verify(roles.link(tmp_path))
-    assert [f for role in verdict.roles for f in role.findings] == []
+    roles, policy = on_binary(reference_roles, tmp_path, text)
+    assert [f for role in roles.verify(policy).roles for f in role.findings] == []
 
 
 def test_a_decompiled_binary_is_not_taken_for_modules(reference_roles: BuiltRoles, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Conditions are compared with what every setting of their booleans says."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from typing import Callable, Union
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelgen import conditions
+
+NAMES = "abcd"
+SETTINGS = [dict(zip(NAMES, values)) for values in itertools.product((True, False), repeat=len(NAMES))]
+# The operators of the policy language (libsepol, conditional.h: COND_OR, COND_AND, COND_XOR, COND_EQ, COND_NEQ).
+BINARY: dict[str, Callable[[bool, bool], bool]] = {
+    "&&": operator.and_, "||": operator.or_, "^": operator.xor, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+Tree = Union[str, tuple[object, ...]]
+
+
+def _trees() -> st.SearchStrategy[Tree]:
+    return st.recursive(
+        st.sampled_from(NAMES),
+        lambda inner: st.one_of(
+            st.tuples(st.just("!"), inner), st.tuples(st.sampled_from(sorted(BINARY)), inner, inner)
+        ),
+        max_leaves=8,
+    )
+
+
+def _postfix(tree: object) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    assert isinstance(tree, tuple)
+    sign, *operands = tree
+    return [*(token for operand in operands for token in _postfix(operand)), sign]
+
+
+def _true(tree: object, setting: dict[str, bool]) -> bool:
+    if isinstance(tree, str):
+        return setting[tree]
+    assert isinstance(tree, tuple)
+    sign, *operands = tree
+    values = [_true(operand, setting) for operand in operands]
+    return not values[0] if sign == "!" else BINARY[sign](*values)
+
+
+@given(_trees())
+def test_a_condition_holds_where_its_expression_does(tree: Tree) -> None:
+    condition = conditions.parse_postfix(_postfix(tree))
+    assert [conditions.holds(condition, s) for s in SETTINGS] == [_true(tree, s) for s in SETTINGS]
+
+
+@given(_trees())
+def test_the_module_language_writes_the_same_condition(tree: Tree) -> None:
+    text = conditions.infix(_postfix(tree))
+    for sign, word in (("!=", " is not "), ("==", " is "), ("&&", "&"), ("||", "|"), ("!", " not ")):
+        text = text.replace(sign, word)
+    assert [bool(eval(text, {}, s)) for s in SETTINGS] == [_true(tree, s) for s in SETTINGS]
+
+
+@given(_trees(), _trees())
+def test_one_implies_another_where_no_setting_says_otherwise(one: Tree, other: Tree) -> None:
+    left, right = (conditions.parse_postfix(_postfix(tree)) for tree in (one, other))
+    assert conditions.implies(left, right) == all(_true(other, s) for s in SETTINGS if _true(one, s))
+    assert (left is right) == all(_true(one, s) == _true(other, s) for s in SETTINGS)
+
+
+@pytest.mark.parametrize("tokens", [[], ["&&"], ["a", "b"], ["a", "!", "||"]])
+def test_what_is_no_condition_is_refused(tokens: list[str]) -> None:
+    with pytest.raises(ValueError, match="is not a condition"):
+        conditions.parse_postfix(tokens)
