@@ -38,6 +38,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Optional
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -102,8 +103,17 @@ MOST_SECONDS = 30  # of a processor, for one case: a mutant may never end
 # What tries a mutant that nothing else notices: module -> test files.
 TESTS: dict[str, tuple[str, ...]] = {"claims": ("test_evidence.py",)}
 
-# The files of tests that notice mutants in this process.
-TEST_FILES = ("test_conditions", "test_constraints", "test_filecontexts", "test_judge", "test_limits", "test_ports")
+# The files of tests that notice mutants in this process -> the modules whose mutants they try, and whether they do so
+# before the policies, for they take less than to link one.
+TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
+    "test_conditions": (("conditions",), True),
+    "test_constraints": (("constraints",), True),
+    "test_filecontexts": (("expressions", "filecontexts"), True),
+    "test_judge": (("access", "policy", "reach"), False),
+    "test_limits": (("verdict",), False),
+    "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
+    "test_ports": (("ports",), True),
+}
 
 
 # -- what notices
@@ -115,6 +125,15 @@ class Case:
 
     name: str
     text: str = ""
+
+    def tries(self, module: str) -> bool:
+        """Whether mutants of a module are tried with it, as far as they run in it."""
+        return bool(module)
+
+    @property
+    def turn(self) -> int:
+        """What is quick comes first."""
+        return 1
 
     def load(self) -> None:
         """Have everything ready that no mutant works out."""
@@ -247,7 +266,7 @@ class Bench:
             Asked("what kernels ask for"),
             Sepol("libsepol's decisions", folder=self._folder("sepol")),
             Sepol("libsepol's decisions, more", folder=self._folder("more"), pair=OTHER_IDENTITIES),
-            *(Tests(name, (HERE / f"{name}.py").read_text(), self) for name in TEST_FILES),
+            *(Tests(name, (HERE / f"{name}.py").read_text(), bench=self) for name in TEST_FILES),
         ]
 
     def _folder(self, name: str) -> Path:
@@ -330,6 +349,13 @@ class Tests(Case):
 
     bench: Bench = NotImplemented
 
+    def tries(self, module: str) -> bool:
+        return module in TEST_FILES[self.name][0]
+
+    @property
+    def turn(self) -> int:
+        return 0 if TEST_FILES[self.name][1] else 2
+
     @cached_property
     def _linked(self) -> Path:
         return self.bench.roles["shipped"].link(self.bench._folder(self.name))
@@ -341,8 +367,11 @@ class Tests(Case):
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest", "--no-header"]
         hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
         hypothesis.settings.load_profile("same")
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-            return pytest.main([*options, str(HERE / f"{self.name}.py")], plugins=[self])
+        arguments = [*options, str(HERE / f"{self.name}.py")]
+        with tempfile.TemporaryDirectory() as scratch, Path(os.devnull).open("w") as nowhere:
+            kept = mock.patch.dict(os.environ, XDG_CACHE_HOME=scratch)  # what a mutant makes is nobody else's
+            with kept, redirect_stdout(nowhere):
+                return pytest.main(arguments, plugins=[self])
 
     @pytest.fixture(scope="session")
     def reference_roles(self) -> BuiltRoles:
@@ -577,7 +606,8 @@ class Trials:
         """Statement -> the cases in which it runs."""
         found: dict[str, set[str]] = defaultdict(set)
         lines = self.memory.lines
-        missing = [case for case in self.cases.values() if lines.get(case.name, {}).get(case.digest) is None]
+        policies = [case for case in self.cases.values() if not isinstance(case, Tests)]
+        missing = [case for case in policies if lines.get(case.name, {}).get(case.digest) is None]
         for number, case in enumerate(missing):
             progress(f"what runs in the cases: {number} of {len(missing)}")
             case.load()
@@ -586,7 +616,7 @@ class Trials:
                 raise AssertionError(f"{case.name}: not even the original tells what it should")
             lines[case.name] = {case.digest: ran}
         self.memory.save()
-        for case in self.cases.values():
+        for case in policies:
             for line in lines[case.name][case.digest]:
                 found[line].add(case.name)
         return found
@@ -594,14 +624,15 @@ class Trials:
     def concerned(self, mutant: Mutant) -> list[Case]:
         """The cases in which a mutant runs, the likely ones first: those that noticed others of the same function, the
         quick, those that name the same, that noticed most."""
-        names = set(self.cases)
+        names = {case.name for case in self.cases.values() if case.tries(mutant.module)}
         if mutant.statement is not None:
-            names = self._running.get(f"{mutant.module}:{mutant.statement}", set())
+            running = self._running.get(f"{mutant.module}:{mutant.statement}", set())
+            names = {name for name in names if name in running or isinstance(self.cases[name], Tests)}
         scope, words = f"{mutant.module}.{mutant.scope}", _words(mutant)
 
-        def rank(name: str) -> tuple[int, bool, int, int, str]:
+        def rank(name: str) -> tuple[int, int, int, int, str]:
             case, named = self.cases[name], sum(word in self.cases[name].text for word in words)
-            return -self.kills[scope, name], isinstance(case, Tests), -named, -self.kills["", name], name
+            return -self.kills[scope, name], case.turn, -named, -self.kills["", name], name
 
         return [self.cases[name] for name in sorted(names, key=rank)]
 
