@@ -17,6 +17,7 @@ from typing import Optional, Union
 import hypothesis
 import pytest
 from bases import BuiltRoles, OnBase
+from sabotages import MORE_ROLES
 
 from labelgen import base as bases
 from labelgen.shipped import packaged
@@ -126,3 +127,9 @@ def on_base(base: str, tmp_path_factory: pytest.TempPathFactory) -> OnBase:
 def reference_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
     """The shipped roles, built on the reference base."""
     return BuiltRoles.build("reference", packaged("roles"), tmp_path_factory.mktemp("reference"))
+
+
+@pytest.fixture(scope="session")
+def more_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
+    """Roles that declare what no shipped role does, built on the reference base."""
+    return BuiltRoles.build("reference", MORE_ROLES, tmp_path_factory.mktemp("more"))

@@ -110,7 +110,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_constraints": (("constraints",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
     "test_judge": (("access", "policy", "reach"), False),
-    "test_limits": (("verdict",), False),
+    "test_limits": (("labels", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ports": (("ports",), True),
 }
@@ -270,7 +270,7 @@ class Bench:
         ]
 
     def _folder(self, name: str) -> Path:
-        folder = self.folder / re.sub(r"\W", "-", name)
+        folder = self.folder / re.sub(r"[^\w -]", "-", name)
         folder.mkdir()
         return folder
 
@@ -375,8 +375,12 @@ class Tests(Case):
 
     @pytest.fixture(scope="session")
     def reference_roles(self) -> BuiltRoles:
-        """As in conftest.py, and so is the other."""
+        """As in conftest.py, and so are the others."""
         return self.bench.roles["shipped"]
+
+    @pytest.fixture(scope="session")
+    def more_roles(self) -> BuiltRoles:
+        return self.bench.roles["more"]
 
     @pytest.fixture(scope="session")
     def on_base(self) -> OnBase:

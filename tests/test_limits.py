@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 from bases import BuiltRoles, OnBase
-from judge import Judge, process
+from hypothesis import given
+from hypothesis import strategies as st
+from judge import Judge, port_types, process
+from sabotages import on_binary
 
 from labelgen import base as bases
+from labelgen import build
 from labelgen.claims import KEPT_APART, LEFT_TO_THE_BASE
-from labelgen.verdict import Verdict
+from labelgen.network import PROTOCOLS
+from labelgen.policy import Policy
+from labelgen.ports import Segment
+from labelgen.role import Ports
+from labelgen.verdict import MOST_SHOWN, Verdict, _beside
 
 ON_OTHERS = (*KEPT_APART["process"], *LEFT_TO_THE_BASE["process"])
 
@@ -63,6 +71,10 @@ def test_ways_out_are_listed_whole_with_the_parents_marked(
     more = next(r for r in reference_roles.verify(reference_roles.link(tmp_path, [extra])).roles if r.role == "nonet")
     assert [way.domain for way in more.ways_out if not way.parent] == ["sshd_t"]
     assert any("sshd_t, which its parent may not" in text for text in more.limits)
+    names = sorted({name for name, _ in listed})
+    shown = f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN} more, as its parent may"
+    assert len(names) > MOST_SHOWN
+    assert any(shown in text for text in nonet.limits)
 
 
 def test_the_reference_as_a_binary_holds_and_says_what_that_costs(reference_roles: BuiltRoles, tmp_path: Path) -> None:
@@ -100,23 +112,36 @@ def test_what_is_unknown_and_needs_somebody_else_is_a_limit(
     assert all(said in " ".join(role.limits) for role in verdict.roles)
 
 
+@pytest.mark.parametrize(("name", "tclass"), [("fixed_disk_device_t", "blk_file"), ("memory_device_t", "chr_file")])
+@pytest.mark.parametrize("boolean", ["", "local_devices"])
 def test_devices_that_are_the_host_itself_are_told_with_their_boolean(
-    reference_roles: BuiltRoles, linked: Path, verdict: Verdict, tmp_path: Path
+    reference_roles: BuiltRoles, verdict: Verdict, tmp_path: Path, name: str, tclass: str, boolean: str
 ) -> None:
-    words = "host's memory or disks"
+    words = "host's memory or disks as its parent may"
     assert not any(words in text for role in verdict.roles for text in role.limits)
+    rules = "".join(f"(allow {who} {name} ({tclass} (write)))\n" for who in ("container_t", "lxc_domain"))
+    if boolean:
+        rules = f"(boolean {boolean} false)(booleanif {boolean} (true {rules}))"
     extra = tmp_path / "extra.cil"
-    extra.write_text(
-        "(type fixed_disk_device_t)(roletype object_r fixed_disk_device_t)(boolean local_devices false)\n"
-        "(booleanif local_devices (true\n"
-        "(allow container_t fixed_disk_device_t (blk_file (write)))\n"
-        "(allow lxc_domain fixed_disk_device_t (blk_file (write)))))\n"
-    )
+    extra.write_text(f"(type {name})(roletype object_r {name})\n{rules}")
     found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
     assert found.holds
     for role in found.roles:
         (said,) = (text for text in role.limits if words in text)
-        assert "(boolean local_devices=on)" in said
+        assert ("(boolean local_devices=on)" in said) == bool(boolean)
+
+
+@pytest.mark.parametrize("tclass", ["capability", "cap_userns"])
+def test_modules_of_the_kernel_are_told_where_the_parent_may_load_them(
+    reference_roles: BuiltRoles, verdict: Verdict, tmp_path: Path, tclass: str
+) -> None:
+    words = "may load kernel modules"
+    assert not any(words in text for role in verdict.roles for text in role.limits)
+    extra = tmp_path / "extra.cil"
+    extra.write_text("".join(f"(allow {who} self ({tclass} (sys_module)))\n" for who in ("container_t", "lxc_domain")))
+    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
+    assert found.holds
+    assert all(any(words in text for text in role.limits) for role in found.roles)
 
 
 def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict: Verdict, on_base: OnBase) -> None:
@@ -126,3 +151,117 @@ def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict:
         for rule in on_base.policy.rules_from(on_base.parent)
     )
     assert all(any("load BPF programs" in text for text in role.limits) == may_load for role in on_base.verdict.roles)
+
+
+# -- what a role file declares has limits
+
+
+@pytest.fixture(scope="module")
+def all_limits(verdict: Verdict, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Role -> its limits; those that no shipped role is, under `more`."""
+    more = more_roles.verify(more_roles.link(tmp_path_factory.mktemp("more-limits"))).roles
+    shipped = {role.role: " ".join(role.limits) for role in verdict.roles}
+    return {**shipped, **{f"more/{role.role}": " ".join(role.limits) for role in more}}
+
+
+TCP = {"dns", "ftp", "web", *(f"more/{name}" for name in ("asker", "odd", "relay", "relay_bind", "web", "web_admin"))}
+UDP = {"dns", "more/asker"}
+
+
+@pytest.mark.parametrize(
+    ("words", "roles"),
+    [
+        ("Unix sockets work;", {"nonet"}),
+        ("A socket that another process made", {*TCP, "nonet", "more/signalling"}),
+        ("checks no bind: the role can serve tcp there.", TCP - UDP),
+        ("checks no bind: the role can serve tcp and udp there.", UDP),
+        ("checks no bind: the role can serve sctp and dccp there.", {"more/signalling"}),
+        ("UDP destinations are not checked by port", UDP),
+        ("TCP Fast Open goes round name_connect", TCP),
+        ("Raw and packet sockets carry any protocol", {"more/signalling"}),
+        ("A published port (-p 80:80)", {*TCP, "more/signalling"}),
+        ("no class for sctp and icmp", set()),
+        ("A binary policy has no file contexts", set()),
+        ("The base is known only as a binary", set()),
+    ],
+)
+def test_a_limit_is_told_of_the_roles_whose_files_bring_it(
+    words: str, roles: set[str], all_limits: dict[str, str]
+) -> None:
+    assert {role for role, text in all_limits.items() if words in text} == roles
+
+
+def test_a_base_that_takes_other_sockets_for_raw_ones_is_told(more_roles: BuiltRoles, tmp_path: Path) -> None:
+    policy = more_roles.link(tmp_path, edits={"base": [("(policycap extended_socket_class)", "")]})
+    told = {r.role for r in more_roles.verify(policy).roles if any("no class for sctp" in t for t in r.limits)}
+    assert told == {"signalling"}
+
+
+def test_a_policy_without_file_contexts_is_told_to_roles_with_files(reference_roles: BuiltRoles, linked: Path) -> None:
+    roles = build.verify_linked(reference_roles.prepared.files, Policy(linked)).roles
+    told = {role.role for role in roles if any("A binary policy has no file contexts" in t for t in role.limits)}
+    assert told == {role.role for role in roles if role.role != "nonet"}
+
+
+def test_a_runtime_that_another_user_may_not_start_a_role_with_is_told(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """The set that eases the constraint may have network, which a binary does not show: roles are not in it."""
+    eased = "(typeattribute eased)(typeattributeset eased (container_t))"
+    needs = "(or (or (eq u1 system_u) (neq t1 container_runtime_t)) (eq t2 eased))"
+    roles, policy = on_binary(reference_roles, tmp_path, f"{eased}(constrain (process (transition)) {needs})\n")
+    verdict = roles.verify(policy)
+    assert verdict.holds
+    for role in verdict.roles:
+        (said,) = (
+            text for text in role.limits if "from starting the role when it runs as another SELinux user" in text
+        )
+        assert "may keep container_runtime_t from" in said
+
+
+# -- neighbours
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda two: tuple(sorted(two))), max_size=5)
+
+
+@given(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), RANGES)
+def test_what_is_beside_the_declared_is_all_the_rest(segment: list[int], declared: list[tuple[int, int]]) -> None:
+    left = list(_beside(Segment(segment[0], segment[1], "", ""), declared))
+    rest = {n for n in range(segment[0], segment[1] + 1) if not any(low <= n <= high for low, high in declared)}
+    assert [n for low, high in left for n in range(low, high + 1)] == sorted(rest)
+
+
+def test_neighbours_are_the_ports_of_the_declared_ones_types(
+    reference_roles: BuiltRoles, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By the types that libsepol reads for each port."""
+    for roles in (reference_roles, more_roles):
+        policy = roles.link(tmp_path_factory.mktemp("neighbours"))
+        types = {name: dict(enumerate(port_types(policy, name))) for name in PROTOCOLS}
+        for file, told in zip(roles.prepared.files, roles.verify(policy).roles):
+            network = file.role.declared_network
+            wanted = {
+                (action, name, number)
+                for name in PROTOCOLS
+                for action, ports in (
+                    ("bind", network.bound(name) if network else []),
+                    ("connect", network.reached(name) if network else []),
+                )
+                for number in _beside_declared(types[name], ports)
+            }
+            assert wanted == {
+                (one.action, one.protocol, number) for one in told.neighbours for number in _numbers(one.ports)
+            }
+
+
+def _numbers(text: str) -> list[int]:
+    ranges = [part.partition("-") for part in text.split(", ")]
+    return [number for low, _, high in ranges for number in range(int(low), int(high or low) + 1)]
+
+
+def _beside_declared(types: dict[int, str], ports: list[Ports | str]) -> set[int]:
+    numbers = {n for port in ports if isinstance(port, Ports) for n in range(port.low, port.high + 1)}
+    meant = {types[n] for n in numbers}
+    named = {port for port in ports if isinstance(port, str)}
+    return {n for n, name in types.items() if n and name in meant - named} - numbers

@@ -12,7 +12,6 @@ from sabotages import (
     FILES,
     HARMLESS,
     HIDDEN,
-    MORE_ROLES,
     SOCKET_CLASSES,
     Change,
     Hidden,
@@ -33,12 +32,6 @@ from labelgen.claims import CLAIMS, Finding
 from labelgen.errors import InputError
 from labelgen.policy import Policy
 from labelgen.shipped import packaged
-
-
-@pytest.fixture(scope="session")
-def more_roles(tmp_path_factory: pytest.TempPathFactory) -> BuiltRoles:
-    """Roles that declare what no shipped role does, built on the reference base."""
-    return BuiltRoles.build("reference", MORE_ROLES, tmp_path_factory.mktemp("more"))
 
 
 @pytest.fixture(scope="session")
