@@ -110,6 +110,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_constraints": (("constraints",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
     "test_judge": (("access", "policy", "reach"), False),
+    "test_reach": (("reach",), True),
     "test_limits": (("labels", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ports": (("ports",), True),
@@ -525,11 +526,13 @@ def forked(work: Callable[[], object]) -> Any:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(reading)
-        gc.freeze()
-        with os.fdopen(writing, "w") as pipe:
-            json.dump(work(), pipe)
-        os._exit(0)
+        try:
+            os.close(reading)
+            gc.freeze()
+            with os.fdopen(writing, "w") as pipe:
+                json.dump(work(), pipe)
+        finally:
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
