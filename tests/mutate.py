@@ -108,12 +108,13 @@ TESTS: dict[str, tuple[str, ...]] = {"claims": ("test_evidence.py",)}
 TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_conditions": (("conditions",), True),
     "test_constraints": (("constraints",), True),
+    "test_expressions": (("expressions",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
     "test_judge": (("access", "policy", "reach"), False),
-    "test_reach": (("reach",), True),
     "test_limits": (("labels", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ports": (("ports",), True),
+    "test_reach": (("reach",), True),
 }
 
 

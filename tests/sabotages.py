@@ -120,12 +120,11 @@ class Change:
 
     def _pointing_elsewhere(self, built: BuiltRoles, told: list[Finding]) -> Iterator[str]:
         file = next(file for file in built.prepared.files if file.role.name == self.role)
-        lines = file.path.read_text().splitlines()
-        places = [finding.line.rpartition(":") for finding in told]
-        if {where for where, _, _ in places} != {str(file.path)}:
+        places = [finding.line for finding in told]
+        if {place.rpartition(":")[0] for place in places} != {str(file.path)}:
             yield f"findings are about other files: {places}"
             return
-        starts = [lines[int(number) - 1].strip() for _, _, number in places]
+        starts = list(map(pointed_at, told))
         if not any(start.startswith(self.line) for start in starts):
             yield f"findings point at {starts}, not at {self.line!r}"
 
@@ -149,6 +148,12 @@ class Change:
 
 def _path_is_shown(source: str, rule: str) -> bool:
     return source.endswith("_t") or re.search(rf" is in {source}[;)]", rule) is not None
+
+
+def pointed_at(finding: Finding) -> str:
+    """The line of a role file that a finding points at."""
+    file, _, number = finding.line.rpartition(":")
+    return Path(file).read_text().splitlines()[int(number) - 1].strip()
 
 
 def outcome(policy: Path) -> tuple[bytes, bytes]:
@@ -272,9 +277,10 @@ class Hidden:
         return f"(typeattribute {self.name})(typeattributeset {self.name} {self.members})(allow {self.rule})\n"
 
     def is_told(self, findings: Iterable[Finding]) -> bool:
-        """Whether one says that it cannot be shown that a role is not in the set."""
-        told = [f.message for f in findings if f.claim == self.claim]
-        return any("cannot be shown" in text and self.name in text and self.says in text for text in told)
+        """Whether one says, of the right line, that it cannot be shown that a role is not in the set."""
+        words = ("cannot be shown", self.name, self.says)
+        told = [f for f in findings if f.claim == self.claim and all(word in f.message for word in words)]
+        return bool(told) and all(pointed_at(finding).startswith(LINES[self.claim]) for finding in told)
 
 
 _BIND = "node_type (udp_socket (node_bind))"

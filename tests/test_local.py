@@ -123,7 +123,10 @@ def test_what_a_host_says_of_paths_beside_its_policy_is_looked_at(
     before = bases.digest(bases.locate(str(place)))
     (contexts / file).write_text(line + "\n")
     found = roles(place, role)[role].findings
-    assert [f.claim for f in found if says in f.message][:1] == [claim], found
+    told = [f for f in found if says in f.message]
+    assert [f.claim for f in told][:1] == [claim], found
+    written = (packaged("roles") / f"{role}.yaml").read_text().splitlines()
+    assert "- {path:" in written[int(told[0].line.rpartition(":")[2]) - 1]
     assert bases.digest(bases.locate(str(place))) != before
 
 
