@@ -59,7 +59,7 @@ def _is_short(expression: str) -> bool:
 def _longest(expression: str) -> int:
     """At most so many signs, counted too high rather than too low."""
     plain = re.sub(r"\\.|\[[^]]*\]", "x", expression)
-    return len(re.sub(r"\?:|[()|?]|\{[012]\}", "", plain)) * 2 ** plain.count("{2}")
+    return len(re.sub(r"\?:|[()|?]|\{[012]\}", "", plain)) << plain.count("{2}")
 
 
 @given(_divided(), st.one_of(_expressions(), _divided()))
