@@ -7,10 +7,15 @@ is the test's to say.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,34 +93,36 @@ def start_peer(report: Report) -> None:
     report.say("peer", **run("podman", "run", "-d", "--name", "peer", "--ip", plan.PEER, plan.IMAGE, "sh", "-c", serve))
 
 
-def start(report: Report, servers: Sequence[Server], *engine: str) -> dict[str, str]:
+def start(report: Report, servers: Sequence[Server], engine: str, in_role: bool) -> dict[str, str]:
     """Start the containers, and tell in which context each runs; name -> context."""
     contexts = {}
     for server in servers:
-        role = (server.role,) if engine[0] == "labelgen" else ()
-        done = run(*engine, *role, "-d", "--name", server.name, *server.options, plan.IMAGE, *server.command)
-        context = _context(server.name) if done["status"] == 0 else ""
-        logs = {} if context else {"logs": run("podman", "logs", server.name)}
-        report.say("started", server=server.name, context=context, **logs, **done)
+        first = ("labelgen", "run", "--engine", engine, server.role) if in_role else (engine, "run")
+        done = run(*first, "-d", "--name", server.name, *server.options, plan.IMAGE, *server.command)
+        context = _context(engine, server.name) if done["status"] == 0 else ""
+        logs = {} if context else {"logs": run(engine, "logs", server.name)}
+        report.say("started", engine=engine, server=server.name, context=context, **logs, **done)
         contexts[server.name] = context
     return contexts
 
 
-def _context(container: str) -> str:
+def _context(engine: str, container: str) -> str:
     """The context that a container runs in, empty when it has ended."""
-    process = run("podman", "inspect", "--format", "{{.State.Pid}}", container)["out"].strip()
+    process = run(engine, "inspect", "--format", "{{.State.Pid}}", container)["out"].strip()
     try:
         return Path("/proc", process, "attr/current").read_text().strip("\0\n")
     except OSError:
         return ""
 
 
-def attempt_all(report: Report, prefix: str, contexts: dict[str, str]) -> None:
+def attempt_all(
+    report: Report, prefix: str, contexts: dict[str, str], attempts: Sequence[Attempt], engine: str = "podman"
+) -> None:
     """Try everything; with what was refused comes what the kernel said of it."""
-    for number, attempt in enumerate(plan.ATTEMPTS):
+    for number, attempt in enumerate(attempts):
         before = AUDIT_LOG.stat().st_size
         shell = ("sh", "-c", attempt.command)
-        done = run(*(shell if attempt.on_host else ("podman", "exec", attempt.server, *shell)))
+        done = run(*(shell if attempt.on_host else (engine, "exec", attempt.server, *shell)))
         if attempt.on_host:
             done = _when_ready(shell, attempt, done)
         refused = done["status"] != 0 and not attempt.on_host
@@ -162,6 +169,8 @@ def with_labelgen(report: Report) -> None:
     report.say("refused run", **run("labelgen", "run", "mail", plan.IMAGE, "true", timeout=600))
     report.say("refused remove", **run("labelgen", "remove", timeout=600))
     stop_all(report)
+    _pass_through(report)
+    _with_docker(report)
     report.say("remove", **run("labelgen", "remove", "--json", timeout=1200))
     _report_removed(report)
 
@@ -170,7 +179,7 @@ def with_packages(report: Report) -> None:
     """First the control, then the roles put into the policy by the scriptlets of their packages."""
     start_peer(report)
     plain = [plan.plain(server) for server in plan.SERVERS]
-    attempt_all(report, "control", start(report, plain, "podman", "run"))
+    attempt_all(report, "control", start(report, plain, "podman", in_role=False), plan.ATTEMPTS)
     stop_all(report)
     packages = sorted(str(path) for path in (HERE / "packages").glob("*.noarch.rpm"))
     report.say("install", **run(*RPM, "-i", "--nodeps", *packages, timeout=1200))
@@ -186,7 +195,7 @@ def _try_roles(report: Report) -> None:
     for folder in (plan.CONTENT, plan.ZONES, plan.UPLOADS):
         report.say("label", path=folder, context=os.getxattr(folder, "security.selinux").decode().strip("\0"))
     start_peer(report)
-    attempt_all(report, "attempt", start(report, plan.SERVERS, "labelgen", "run"))
+    attempt_all(report, "attempt", start(report, plan.SERVERS, "podman", in_role=True), plan.ATTEMPTS)
 
 
 def _start_quadlet(report: Report) -> None:
@@ -209,6 +218,83 @@ def _start_by_default(report: Report) -> None:
     place.write_text(run("labelgen", "contexts", "nonet")["out"])
     report.say("by default", **run("podman", "run", "--rm", plan.IMAGE, "cat", "/proc/self/attr/current"))
     place.write_bytes(before)
+
+
+class Talk:
+    """A container in the role nonet whose streams are ours: it prints what it was sent, and what signals it got."""
+
+    _SCRIPT = """\
+trap 'echo interrupted' INT
+trap 'echo told to end; exit 5' TERM
+if test -t 0 && test -t 1; then stty size; fi
+read word
+echo got $word
+while :; do sleep 0.2; done
+"""
+
+    def __init__(self, *options: str, stdin: int, stdout: int) -> None:
+        self.said = ""
+        command = ("labelgen", "run", "nonet", "--rm", *options, plan.IMAGE, "sh", "-c", self._SCRIPT)
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stdout, start_new_session=True)
+
+    def wait_for(self, word: str, source: int) -> None:
+        """Read until it says this, or nothing more."""
+        end = time.monotonic() + COMMAND_SECONDS
+        while word not in self.said and time.monotonic() < end:
+            if select.select([source], [], [], 1)[0]:
+                try:
+                    more = os.read(source, 4096).decode("utf-8", "replace")
+                except OSError:  # a terminal whose other side is closed
+                    return
+                if not more:
+                    return
+                self.said += more
+
+    def end(self) -> dict[str, Any]:
+        """What it said, and its exit status."""
+        try:
+            status: int | None = self.process.wait(COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = None
+        return {"status": status, "said": self.said}
+
+
+def _pass_through(report: Report) -> None:
+    """Standard input, signals and exit status through a pipe; size, input and Ctrl-C through a terminal."""
+    given, to_container = os.pipe()
+    from_container, taken = os.pipe()
+    talk = Talk("-i", stdin=given, stdout=taken)
+    os.close(given)
+    os.close(taken)
+    os.write(to_container, b"piped\n")
+    talk.wait_for("got piped", from_container)
+    talk.process.send_signal(signal.SIGINT)
+    talk.wait_for("interrupted", from_container)
+    talk.process.send_signal(signal.SIGTERM)
+    talk.wait_for("told to end", from_container)
+    report.say("pipe", **talk.end())
+    here, there = os.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    talk = Talk("-it", stdin=there, stdout=there)
+    os.close(there)
+    talk.wait_for("33 77", here)
+    os.write(here, b"typed\n")
+    talk.wait_for("got typed", here)
+    os.write(here, b"\x03")
+    talk.wait_for("interrupted", here)
+    talk.process.send_signal(signal.SIGTERM)
+    talk.wait_for("told to end", here)
+    report.say("terminal", **talk.end())
+
+
+def _with_docker(report: Report) -> None:
+    """What is tried with podman, and this with docker."""
+    report.say("docker", **run("systemctl", "start", "docker.service", timeout=600))
+    contexts = start(report, plan.DOCKER_SERVERS, "docker", in_role=True)
+    attempt_all(report, "docker attempt", contexts, plan.DOCKER_ATTEMPTS, "docker")
+    report.say("docker sysctls", **run("docker", "exec", "web", "sh", "-c", SHOW))
+    report.say("docker stopped", **run("docker", "rm", "-f", *contexts))
 
 
 def _report_removed(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""The guest: a Debian 13 with podman and SELinux enforcing, made of Debian's packages and booted in qemu."""
+"""The guest: a Debian 13 with podman, docker and SELinux enforcing, made of Debian's packages and booted in qemu."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUITE = "trixie"
 POLICY_TYPE = "default"
 GUEST_PACKAGES = (
     *("auditd", "dbus", "initramfs-tools", "iproute2", "kmod", "linux-image-cloud-amd64", "systemd-sysv", "udev"),
-    *("aardvark-dns", "crun", "netavark", "nftables", "podman"),
+    *("aardvark-dns", "crun", "docker-cli", "docker.io", "netavark", "nftables", "podman"),
     *("checkpolicy", "policycoreutils", "secilc", "selinux-policy-default", "selinux-utils", "semodule-utils"),
     *("python3-click", "python3-jinja2", "python3-pydantic", "python3-selinux", "python3-setools", "python3-yaml"),
     *("bind9-dnsutils", "curl", "rpm", "zstd"),
@@ -39,6 +39,7 @@ WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/
 KERNEL_MODULES = (
     *("overlay", "bridge", "veth", "br_netfilter", "nf_tables", "nf_conntrack", "nf_nat"),
     *("nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "nft_fib_inet", "nft_compat", "nft_reject_inet", "nft_limit"),
+    *("xt_addrtype", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_tcpudp"),
 )
 INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 
@@ -77,6 +78,9 @@ shift
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"
 """
 
+DOCKER_SETTINGS = '{"selinux-enabled": true}\n'
+DOCKER_TENTHS = 600
+
 SETTLE = f"""\
 set -eu
 systemctl -q enable guest.timer
@@ -84,7 +88,12 @@ systemctl -q mask getty.target serial-getty@.service systemd-timesyncd.service a
     apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer podman-auto-update.timer \\
     podman.service podman.socket podman-restart.service systemd-networkd.service systemd-networkd.socket
 podman import -q --change 'CMD ["sh"]' /var/tmp/servers.tar {plan.IMAGE} 2>&1
-rm /var/tmp/servers.tar
+systemctl -q disable containerd.service docker.service docker.socket
+dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false >/var/tmp/dockerd.log 2>&1 &
+for _ in $(seq {DOCKER_TENTHS}); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
+docker import --change 'CMD ["sh"]' /var/tmp/servers.tar {plan.IMAGE} || {{ cat /var/tmp/dockerd.log; exit 1; }}
+kill $! && wait $! || true
+rm /var/tmp/servers.tar /var/tmp/dockerd.log
 update-initramfs -u 2>&1
 """
 
@@ -99,7 +108,7 @@ WantedBy=multi-user.target
 
 RECIPE = (
     *(SUITE, GUEST_PACKAGES, CONTAINER_PACKAGES, WITHOUT, KERNEL_MODULES, INITRAMFS_MODULES, FILE_CONTEXTS),
-    *(UNIT, TIMER, ENTER, SETTLE),
+    *(UNIT, TIMER, ENTER, DOCKER_SETTINGS, SETTLE),
 )
 
 # A step says nothing while it works, and installing roles takes minutes where the processor is emulated.
@@ -149,6 +158,8 @@ def _make_root(folder: Path) -> None:
     (etc / "modules-load.d/guest.conf").write_text("".join(f"{name}\n" for name in KERNEL_MODULES))
     (etc / "systemd/system/guest.service").write_text(UNIT)
     (etc / "systemd/system/guest.timer").write_text(TIMER)
+    (etc / "docker").mkdir(exist_ok=True)
+    (etc / "docker/daemon.json").write_text(DOCKER_SETTINGS)
     (etc / "initramfs-tools/modules").write_text("".join(f"{name}\n" for name in INITRAMFS_MODULES))
     (etc / "initramfs-tools/conf.d/guest").write_text("MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n")
     enter(root, "sh", "-c", SETTLE)

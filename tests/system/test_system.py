@@ -20,7 +20,7 @@ from typing import Any, Optional
 
 import image
 import pytest
-from plan import ATTEMPTS, PLAIN, SERVERS, Attempt
+from plan import ATTEMPTS, DOCKER_ATTEMPTS, DOCKER_SERVERS, PLAIN, SERVERS, Attempt, Server
 
 ROLES = ("dns", "ftp", "nonet", "web")
 BUILD = "opt/guest/build"
@@ -103,11 +103,18 @@ def test_every_attempt_was_made(guest: Guest) -> None:
 
 
 def test_every_container_ran_in_its_domain(guest: Guest) -> None:
-    count = len(SERVERS)
-    started = guest.steps("started")[-count:]
-    assert [told["server"] for told in started] == [server.name for server in SERVERS]
-    for told, server in zip(started, SERVERS):
-        assert told["context"].startswith(f"system_u:system_r:lxc_{server.role}_t:s0:c"), told
+    _check_domains(guest, "podman", SERVERS)
+
+
+def test_every_container_of_docker_ran_in_its_domain(guests: dict[str, Guest]) -> None:
+    _check_domains(guests["install"], "docker", DOCKER_SERVERS)
+
+
+def _check_domains(guest: Guest, engine: str, servers: Sequence[Server]) -> None:
+    started = [told for told in guest.steps("started") if told["engine"] == engine][-len(servers) :]
+    assert [told["server"] for told in started] == [server.name for server in servers]
+    for told, server in zip(started, servers):
+        assert re.fullmatch(rf"system_u:system_r:lxc_{server.role}_t:s0:c\d+,c\d+", told["context"]), told
 
 
 def test_the_control_ran_in_the_parent(guests: dict[str, Guest]) -> None:
@@ -163,12 +170,22 @@ NUMBERED = [pytest.param(number, id=f"{item.server}: {item.what}") for number, i
 
 @pytest.mark.parametrize("number", NUMBERED)
 def test_a_role_does_its_job_and_nothing_else(guest: Guest, number: int) -> None:
-    attempt, told = ATTEMPTS[number], guest.steps("attempt")[number]
+    _check(ATTEMPTS[number], guest.steps("attempt")[number])
+
+
+def _check(attempt: Attempt, told: Told) -> None:
     if attempt.refusal is None:
         assert succeeded(told, attempt), told
     else:
         assert not succeeded(told, attempt), told
         assert evidence(told, attempt, _domain(attempt)), told
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, id=f"{item.server}: {item.what}") for number, item in enumerate(DOCKER_ATTEMPTS)]
+)
+def test_a_role_is_the_same_with_docker(guests: dict[str, Guest], number: int) -> None:
+    _check(DOCKER_ATTEMPTS[number], guests["install"].steps("docker attempt")[number])
 
 
 @pytest.mark.parametrize("number", NUMBERED)
@@ -208,7 +225,12 @@ def test_the_roles_are_installed_and_loaded(guests: dict[str, Guest]) -> None:
     assert done["installed"]
     assert done["loaded"]
     assert sorted(done["roles"]) == list(ROLES)
-    assert {engine["program"].rpartition("/")[2] for engine in done["engines"]} >= {"podman"}
+    # Debian 13's policy: podman.te, docker.te.
+    engines = {engine["program"]: engine for engine in done["engines"]}
+    for program, domain in (("/usr/bin/podman", "podman_t"), ("/usr/sbin/dockerd", "dockerd_t")):
+        assert domain in engines[program]["domains"]
+        assert engines[program]["starts_containers"]
+        assert engines[program]["refused"] == []
 
 
 def test_the_packages_install_without_a_complaint(guests: dict[str, Guest]) -> None:
@@ -242,6 +264,24 @@ def test_a_quadlet_that_was_exported_runs_in_the_role_with_its_sysctls(guests: d
 def test_a_role_can_be_the_default_type_of_a_host(guests: dict[str, Guest]) -> None:
     told = guests["install"].step("by default")
     assert told["out"].startswith("system_u:system_r:lxc_nonet_t:s0:c"), told
+
+
+def test_docker_sets_the_sysctls(guests: dict[str, Guest]) -> None:
+    _, fast_open, local_ports = guests["install"].step("docker sysctls")["out"].split("\n", 2)
+    assert (fast_open, local_ports.split()) == ("0", ["65535", "65535"])
+
+
+def test_standard_input_signals_and_exit_status_pass_through(guests: dict[str, Guest]) -> None:
+    told = guests["install"].step("pipe")
+    assert (told["status"], told["said"].splitlines()) == (5, ["got piped", "interrupted", "told to end"])
+
+
+def test_a_terminal_passes_through(guests: dict[str, Guest]) -> None:
+    told = guests["install"].step("terminal")
+    assert told["status"] == 5, told
+    positions = [told["said"].find(word) for word in ("33 77", "got typed", "interrupted", "told to end")]
+    assert positions == sorted(positions), told
+    assert -1 not in positions, told
 
 
 def test_files_of_the_roles_are_labelled(guest: Guest) -> None:
