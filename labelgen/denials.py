@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 from labelgen.errors import LabelgenError
 from labelgen.network import (
     CAPABILITY_CLASSES,
+    CATCH_ALL_PORT_TYPES,
     ICMP,
     LABELLED_NETWORKING,
     PROTOCOLS,
     RAW,
     UNIX_SOCKETS,
 )
+from labelgen.ports import LAST_PORT, PortTable
 from labelgen.reach import Need, Reach
 
 # A policy is read only for a denial that is not about the network.
@@ -115,16 +117,28 @@ class Explanation:
                 "name": denial.name, "permissive": denial.permissive}  # fmt: skip
 
 
+# What stands in a line of a role file for the number that the log does not say.
+ANY_PORT = "PORT"
+
 # What the role or its administrator meant; every other kind is to be mended.
 MEANT = ("deliberate", "mcs", "other")
 
 
-def _port_line(denial: Denial, action: str) -> str:
+def _port_line(denial: Denial, ports: PortTable, action: str) -> str:
     protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == denial.tclass), "")
-    return f"{action}: {{{protocol}: [{denial.port if denial.port else denial.target}]}}" if protocol else ""
+    return f"{action}: {{{protocol}: [{_port(denial, ports, protocol)}]}}" if protocol else ""
 
 
-def _create_line(denial: Denial) -> str:
+def _port(denial: Denial, ports: PortTable, protocol: str) -> str:
+    """How a role file names the port: by its number, else by its type, unless a role file may not: the type stands for
+    no service in particular, is a role's own, or has no port."""
+    if denial.port is not None and 1 <= denial.port <= LAST_PORT:
+        return str(denial.port)
+    nameless = denial.target in CATCH_ALL_PORT_TYPES or denial.target.startswith("lxc_")
+    return ANY_PORT if nameless or not ports.of_type(protocol, denial.target) else denial.target
+
+
+def _create_line(denial: Denial, _: PortTable) -> str:
     tclass = denial.tclass
     if tclass in ICMP:
         return "icmp: true"
@@ -135,20 +149,20 @@ def _create_line(denial: Denial) -> str:
     if tclass == "udp_socket":
         return "connect: {udp: any}"
     protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == tclass), "")
-    return f"bind: {{{protocol}: [PORT]}} or connect: {{{protocol}: [PORT]}}" if protocol else ""
+    return f"bind: {{{protocol}: [{ANY_PORT}]}} or connect: {{{protocol}: [{ANY_PORT}]}}" if protocol else ""
 
 
 # permission -> the line of a role file's network that would grant it
-_LINES: Mapping[str, Callable[[Denial], str]] = {
-    "name_bind": lambda denial: _port_line(denial, "bind"),
-    "name_connect": lambda denial: _port_line(denial, "connect"),
+_LINES: Mapping[str, Callable[[Denial, PortTable], str]] = {
+    "name_bind": lambda denial, ports: _port_line(denial, ports, "bind"),
+    "name_connect": lambda denial, ports: _port_line(denial, ports, "connect"),
     "node_bind": _create_line,
-    "listen": lambda denial: _create_line(denial).split(" or ")[0],
-    "accept": lambda denial: _create_line(denial).split(" or ")[0],
-    "bind": lambda denial: _create_line(denial).split(" or ")[0],
-    "connect": lambda denial: _create_line(denial).split(" or ")[-1],
-    "net_bind_service": lambda _: "bind: a port below 1024",
-    "net_raw": lambda _: "raw: true",
+    "listen": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
+    "accept": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
+    "bind": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
+    "connect": lambda denial, ports: _create_line(denial, ports).split(" or ")[-1],
+    "net_bind_service": lambda denial, ports: "bind: a port below 1024",
+    "net_raw": lambda denial, ports: "raw: true",
 }
 
 
@@ -183,7 +197,7 @@ def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Expla
     name = denial.source[len("lxc_") : -len("_t")]
     is_network = _is_network(denial, reach)
     if is_network and not _granted(reach, denial):
-        return _not_declared(denial, name, what)
+        return _not_declared(denial, reach.ports, name, what)
     found = policy()
     if isinstance(found, LabelgenError):
         return _unknown(denial, name, what, is_network, found.message.splitlines()[0])
@@ -205,8 +219,8 @@ def _unknown(denial: Denial, name: str, what: str, is_network: bool, why: str) -
                        "name the policy with --policy, or the base with --base")  # fmt: skip
 
 
-def _not_declared(denial: Denial, name: str, what: str) -> Explanation:
-    lines = [_LINES.get(perm, _create_line)(denial) for perm in denial.perms]
+def _not_declared(denial: Denial, ports: PortTable, name: str, what: str) -> Explanation:
+    lines = [_LINES.get(perm, _create_line)(denial, ports) for perm in denial.perms]
     allow = next((line for line in lines if line), "")
     message = f"{name} does not declare {what}" if allow else f"{what} is nothing that a role file can declare"
     return Explanation(denial, name, "deliberate", "network", f"deliberate: {message}",

@@ -60,6 +60,10 @@ class Reasons:
         for name in (denial.source, denial.target):
             if self.policy.resolve(name) is None:
                 return Reason("stale", "", f"{self.name} has no type {name}: it was refused by another policy")
+        unknown = [perm for perm in denial.perms if perm not in self.policy.classes.get(denial.tclass, ())]
+        if unknown:
+            what = f"permission {unknown[0]} of the class {denial.tclass}"
+            return Reason("stale", "", f"{self.name} has no {what}: it was refused by another policy")
         return _Asked(self, denial).reason()
 
 

@@ -85,6 +85,39 @@ def test_each_cause_is_told_with_its_cure(place: Place, text: str, kind: str, al
     assert ended == status
 
 
+UNNUMBERED = {
+    "by its type": ("smtp_port_t", "", "smtp_port_t"),
+    "of no service in particular": ("unreserved_port_t", "", "PORT"),
+    "of none below 1024": ("hi_reserved_port_t", "", "PORT"),
+    "of a role's own": ("lxc_api_port_t", "", "PORT"),
+    "no port type": ("etc_t", "", "PORT"),
+    "unknown": ("nosuch_port_t", "", "PORT"),
+    "no number of a port": ("smtp_port_t", "src=99999", "smtp_port_t"),
+    "zero": ("unreserved_port_t", "src=0", "PORT"),
+    "a number": ("unreserved_port_t", "src=9999", "9999"),
+}
+
+
+@pytest.mark.parametrize("target,fields,port", UNNUMBERED.values(), ids=UNNUMBERED.keys())
+def test_a_port_is_suggested_as_a_role_file_takes_it(place: Place, target: str, fields: str, port: str) -> None:
+    _, (found,) = explained(place, line("name_bind", of(target), "tcp_socket", fields))
+    assert found["kind"] == "deliberate"
+    assert found["allow"] == f"network: {{bind: {{tcp: [{port}]}}}}"
+    suggested = found["allow"].replace("PORT", "9999")
+    place.role(f"name: api\nsummary: As it was suggested.\n{suggested}\n", "api.yaml")
+    try:
+        place.build("api", "--output", "suggested").held()
+    finally:
+        place.role(API, "api.yaml")
+
+
+@pytest.mark.parametrize("tclass,perm", [("file", "frobnicate"), ("filet", "read")])
+def test_what_the_policy_does_not_know_is_not_called_deliberate(place: Place, tclass: str, perm: str) -> None:
+    ended, (found,) = explained(place, line(perm, of("var_t"), tclass))
+    assert (ended, found["kind"]) == (1, "stale")
+    assert f"no permission {perm} of the class {tclass}" in found["message"]
+
+
 def test_alike_denials_of_many_containers_and_files_are_one(place: Place) -> None:
     lines = [
         line("write", of("lxc_api_content_t"), "file", f'name="f{n}"', ME.replace("c1,c2", f"c{n},c{n + 1}"))
