@@ -105,9 +105,13 @@ def locate(spec: str) -> Source:
     if spec == HOST:
         return _host()
     path = Path(spec)
-    if path.is_dir():
-        return _folder(path)
-    if path.is_file():
+    try:
+        if path.is_dir():
+            return _folder(path)
+        is_file = path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if is_file:
         return _file(path)
     raise InputError(
         f"there is no base {spec}",

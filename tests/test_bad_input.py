@@ -368,6 +368,9 @@ def test_an_unreadable_base_is_refused() -> None:
         policy.write_bytes(b"\x8c\xff\x7c\xf9")
         policy.chmod(0o200)
         place.run("build", "--base", "policy.33", prefix=prefix).refused("policy.33: ", "Permission denied")
+        (place.folder / "modules").mkdir(mode=0o300)
+        for name in ("modules", "modules/store"):
+            place.run("build", "--base", name, prefix=prefix).refused(f"{name}: ", "Permission denied")
 
 
 def test_a_wrong_base_leaves_nothing_in_the_cache(place: Place, tmp_path: Path) -> None:

@@ -287,6 +287,15 @@ def test_a_full_disk_of_temporary_files_is_told(place: Place, size: int) -> None
         assert list(disk.iterdir()) == []
 
 
+def test_a_full_disk_leaves_no_empty_role_file(place: Place) -> None:
+    (place.folder / "disk").mkdir()
+    with small_disk(place.folder / "disk", 64) as disk:
+        fill(disk, 0)
+        before = tree(disk)
+        place.call("init", "shop", "--roles", disk).refused("disk", "full", status=3)
+        assert tree(disk) == before
+
+
 def test_a_full_standard_output_is_told_and_the_build_is_whole(place: Place) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
