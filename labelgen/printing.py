@@ -180,13 +180,16 @@ def answer(result: Answer) -> None:
         _line("note", note)
 
 
-def closing(built: Built, output: Path) -> None:
-    """Print what was put where, or why nothing was."""
+def closing(built: Built, output: Path, left_out: int = 0) -> None:
+    """Print what was put where, or why nothing was. left_out: how many roles there are besides those asked for."""
     click.echo()
     if built.verdict.holds:
         number = len(built.verdict.roles)
         roles = "1 role" if number == 1 else f"{number} roles"
         click.echo(f"{output}/: {roles} and the shared module, for the base {built.base.name}")
+        if left_out:
+            others = "the other role is" if left_out == 1 else f"the other {left_out} roles are"
+            click.echo(f"{others} not in it: `labelgen build` without a name builds all")
     else:
         click.echo(f"nothing was put in {output}/: a claim does not hold", err=True)
 

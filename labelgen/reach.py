@@ -231,7 +231,7 @@ class Reach:
         ranges = as_text((segment.low, segment.high) for segment in segments[:MOST_RANGES])
         if len(segments) > MOST_RANGES:
             ranges += f" and {len(segments) - MOST_RANGES} more ranges"
-        return f"{protocol}/{port} has the type {port_type}, which {protocol} {ranges} have"
+        return f"{protocol}/{port} has the type {port_type}, the type of {protocol} {ranges}"
 
     def can_create(self, tclass: str) -> Answer:
         """Whether the domain can open a socket of a class."""

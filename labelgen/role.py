@@ -35,7 +35,7 @@ LONGEST_NAME = 32
 LONGEST_SUMMARY = 200
 TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*\Z")
 LONGEST_TYPE_NAME = 128
-RESERVED_NAMES = {"base": "lxc_base is the shared module"}
+RESERVED_NAMES = dict.fromkeys(("base", "lxc_base"), "lxc_base is the shared module")
 
 NUMBER = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
 RANGE = re.compile(r"([0-9]+) *- *([0-9]+)\Z", re.ASCII)
@@ -487,7 +487,8 @@ def _same_paths(files: Sequence[RoleFile]) -> Iterator[Problem]:
             first.setdefault(entry.path, file)
 
 
-def _role_paths(folder: Path) -> list[Path]:
+def paths(folder: Path) -> list[Path]:
+    """The role files of a folder, in order. Raises InputError where there is none."""
     try:
         # Editors keep .web.yaml.swp and .#web.yaml beside a file that is open.
         found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
@@ -531,9 +532,9 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
     Raises RoleFileError with the problems of all files at once, InputError for a folder without roles or a name that
     no file has.
     """
-    paths = _role_paths(folder)
-    files, problems = [], _unprintable_names(paths)
-    for path in paths:
+    found = paths(folder)
+    files, problems = [], _unprintable_names(found)
+    for path in found:
         try:
             files.append(read(path))
         except RoleFileError as error:

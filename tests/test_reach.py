@@ -132,7 +132,7 @@ def test_an_answer_says_what_goes_round_all_ports(tclass: str) -> None:
 
 
 def test_an_answer_names_all_ports_of_the_type_as_far_as_they_fit() -> None:
-    assert reach().can_bind("tcp", 80).notes[0] == "tcp/80 has the type http_t, which tcp 80, 8080-8090 have"
+    assert reach().can_bind("tcp", 80).notes[0] == "tcp/80 has the type http_t, the type of tcp 80, 8080-8090"
     assert "and 2 more ranges" in reach().can_bind("sctp", 100).notes[0]
     assert "more ranges" not in reach().can_bind("tcp", 80).notes[0]
 

@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from labelgen import build, printing, terminal
+from labelgen import build, printing, role, terminal
 from labelgen.commands import options
 from labelgen.shipped import packaged
 
@@ -37,7 +37,7 @@ def command(
     """Make policy modules of role files and verify them on the linked policy.
 
     Each ROLE is the name of a role; without any, all roles of the folder are built. The result is put in the output
-    folder only if every claim holds.
+    folder only if every claim holds, in the place of all that an earlier build left there.
     """
     inputs = build.Inputs(options.chosen_roles(roles), names, base, templates or packaged("templates"))
     try:
@@ -48,5 +48,5 @@ def command(
         terminal.echo_json(built.verdict.to_json())
     else:
         printing.verdict(built.verdict, built.notice)
-        printing.closing(built, output)
+        printing.closing(built, output, len(role.paths(inputs.roles)) - len(built.verdict.roles))
     return 0 if built.verdict.holds else 1
