@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Optional, cast
 
@@ -88,13 +89,18 @@ def root() -> None:
 def _tell(error: LabelgenError) -> None:
     for number, line in enumerate(error.lines()):
         prefix = click.style("error: ", fg="red", bold=True) if number == 0 else ""
-        click.echo(prefix + line, err=True)
+        click.echo(prefix + line, err=True, color=_colour())
+
+
+def _colour() -> Optional[bool]:
+    """Whether to print colours: not where NO_COLOR is set, else (None) where a terminal shows them."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def main() -> None:
     """Run the command line; every error that is a person's to mend is told without a traceback."""
     try:
-        status = root.main(standalone_mode=False) or 0
+        status = root.main(standalone_mode=False, color=_colour()) or 0
         sys.stdout.flush()
         sys.exit(status)
     except click.exceptions.Exit as stop:
@@ -110,6 +116,12 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except MemoryError:
         _tell(MachineError("the memory of this machine does not suffice"))
+        sys.exit(MachineError.exit_status)
+    except ModuleNotFoundError as error:
+        if (error.name or "labelgen").partition(".")[0] == "labelgen":
+            raise
+        words = f"the Python module {error.name} is missing in {sys.prefix}"
+        _tell(MachineError(words, "the environment is not whole: remove .venv and `make build`, or install it again"))
         sys.exit(MachineError.exit_status)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,7 @@ def test_the_version_is_told(place: Place) -> None:
         (["can", "web", "bind"], "Missing argument"),
         (["can", "web", "listen", "tcp/80"], "'listen'"),
         (["verify", "--policy", "a", "--base", "b"], "exclude each other"),
+        (["verify", "--policy", "a", "--build", "b"], "exclude each other"),
         (["schema", "extra"], "extra"),
         (["init"], "Missing argument"),
     ],
@@ -115,6 +118,20 @@ def test_what_is_printed_into_a_pipe_has_no_colours(built: Place) -> None:
     assert "\x1b" not in built.run("build", "nobody").stderr
 
 
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_colours_are_for_terminals_without_no_color(built: Place, no_colour: str) -> None:
+    for arguments in (["can", "web", "bind", "tcp/22"], ["build", "nobody"], ["frobnicate"]):
+        leader, follower = pty.openpty()
+        command = [str(LABELGEN), *arguments]
+        environment = built.environment({"NO_COLOR": no_colour, "TERM": "xterm"})
+        subprocess.run(command, cwd=built.folder, env=environment, stdout=follower, stderr=follower, check=False)
+        os.close(follower)
+        shown = os.read(leader, 65536).decode()
+        os.close(leader)
+        assert shown
+        assert ("\x1b" in shown) == (not no_colour and arguments != ["frobnicate"]), shown
+
+
 # -- roles by default
 
 
@@ -129,10 +146,17 @@ def test_without_a_folder_of_roles_those_that_come_with_labelgen_are_built_and_t
     assert names == ["lxc_base", "lxc_dns", "lxc_ftp", "lxc_nonet", "lxc_web"]
 
 
-def test_only_the_roles_that_were_named_are_built(place: Place) -> None:
+def test_only_the_roles_that_were_named_are_built_and_what_is_left_out_is_told(place: Place) -> None:
     place.role(NONET.replace("web", "other"), "other.yaml")
-    place.build("other").held()
+    place.build().held()
+    outcome = place.build("other")
+    outcome.held()
     assert sorted(path.name for path in place.output.iterdir() if path.is_dir()) == ["lxc_base", "lxc_other"]
+    assert "the other role is not in it" in outcome.stdout
+    assert "not in it" not in place.build("other", "web").stdout
+    assert "not in it" not in place.build().stdout
+    place.role(NONET.replace("web", "third"), "third.yaml")
+    assert "the other 2 roles are not in it" in place.build("web").stdout
 
 
 # -- answers
@@ -382,6 +406,21 @@ def test_a_signal_that_is_ignored_stays_so(place: Place, name: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (place.output / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["yaml", "yaml.nodes", "labelgen.nodes"])
+def test_a_module_of_python_that_is_missing_is_named_and_one_of_labelgens_is_a_fault(place: Place, name: str) -> None:
+    """As after an update of the distribution, under an environment made before it."""
+    (place.folder / "modules").mkdir()
+    (place.folder / "modules" / "sitecustomize.py").write_text(
+        "import sys, labelgen.role\n"
+        f"def fault(): raise ModuleNotFoundError('No module', name={name!r})\nlabelgen.role.json_schema = fault\n"
+    )
+    outcome = place.run("schema", env={"PYTHONPATH": str(place.folder / "modules"), "PYTHONDONTWRITEBYTECODE": "1"})
+    if name.startswith("labelgen"):
+        assert (outcome.status, "a fault of labelgen itself" in outcome.stderr) == (3, True)
+    else:
+        outcome.refused(f"the Python module {name} is missing", "make build", status=3)
 
 
 def test_a_fault_of_labelgen_itself_is_no_answer(place: Place) -> None:

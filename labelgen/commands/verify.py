@@ -48,6 +48,8 @@ def command(
     """
     if policy is not None and base is not None:
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
+    if policy is not None and build_folder is not None:
+        raise click.UsageError("--policy and --build exclude each other: the roles are in the policy, or in the build")
     inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
     if build_folder is not None:
         try:
