@@ -6,6 +6,7 @@ A program that is missing, fails, hangs or is killed becomes one error with the 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import shlex
@@ -13,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 from typing import IO, TYPE_CHECKING, Callable, NamedTuple, Optional, TypeVar, Union, cast
@@ -138,8 +141,18 @@ def find(program: str) -> str:
     return found
 
 
-# What runs now, in whatever thread.
-_running: set[subprocess.Popen[bytes]] = set()
+# How to end what runs now, in whatever thread.
+_running: set[Callable[[], None]] = set()
+
+
+@contextlib.contextmanager
+def _known(kill: Callable[[], None]) -> Iterator[None]:
+    """What runs inside the block can be ended by `kill`, from another thread."""
+    _running.add(kill)
+    try:
+        yield
+    finally:
+        _running.discard(kill)
 
 
 def _to_its_end(
@@ -148,26 +161,24 @@ def _to_its_end(
     """As subprocess.run, and known to `_running` meanwhile."""
     pipe = subprocess.PIPE
     given = pipe if stdin else subprocess.DEVNULL
-    with subprocess.Popen(argv, stdin=given, stdout=pipe, stderr=pipe, cwd=cwd, env=environment) as process:
-        _running.add(process)
+    process = subprocess.Popen(argv, stdin=given, stdout=pipe, stderr=pipe, cwd=cwd, env=environment)
+    with process, _known(process.kill):
         try:
             stdout, stderr = process.communicate(stdin or None, timeout)
         except BaseException:
             process.kill()
             raise
-        finally:
-            _running.discard(process)
     return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
 
 def _kill_all(until: Event) -> None:
     while not until.wait(0.05):
-        for process in tuple(_running):
-            process.kill()
+        for kill in tuple(_running):
+            kill()
 
 
 @contextlib.contextmanager
-def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
+def workers(number: int) -> Iterator[ThreadPoolExecutor]:
     """Threads to start programs in; what still runs when the block ends with an error is killed.
 
     Signals interrupt the main thread alone: a program that another one started is never lost half-way.
@@ -176,19 +187,19 @@ def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
 
     over = Event()
     try:
-        with ThreadPoolExecutor(number) as workers:
+        with ThreadPoolExecutor(number) as pool:
             try:
-                yield workers
+                yield pool
             except BaseException:
                 Thread(target=_kill_all, args=(over,), daemon=True).start()
-                workers.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
     finally:
         over.set()
 
 
 def _in_a_thread(function: Callable[[], Result]) -> Result:
-    """What `function` returns or raises, called in a thread of its own, as _workers would and for the same reason."""
+    """What `function` returns or raises, called in a thread of its own, as `workers` would and for the same reason."""
     ended: queue.SimpleQueue[tuple[Optional[Result], Optional[BaseException]]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -275,17 +286,27 @@ def _drain(stream: IO[bytes], put: Callable[[bytes], None]) -> Thread:
     return reader
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill `process` and every process of its group, which User Mode Linux fills with the processes of its guest."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _kill_group(process)
     process.wait()
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def watch(
     program: str,
     *arguments: Argument,
     on_line: Callable[[bytes], bool],
+    scratch: Optional[Path] = None,
     environment: Optional[Mapping[str, str]] = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Completed:
@@ -297,36 +318,36 @@ def watch(
     `on_line` raises.
     """
     argv = [find(program), *map(str, arguments)]
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
-    assert process.stdout is not None and process.stderr is not None
     lines: queue.Queue[bytes] = queue.Queue()
     said: list[bytes] = []
-    errors: list[bytes] = []
-    readers = [_drain(process.stdout, lines.put), _drain(process.stderr, errors.append)]
-    try:
-        while True:
-            line = lines.get(timeout=timeout)
-            said.append(line)
-            if not line or on_line(line):
-                break
-    except queue.Empty:
-        _end(process)
-        raise ProgramFailed(argv, f"did not finish within {timeout:g} seconds", b"".join(errors)) from None
-    finally:
-        _end(process)
-        for reader in readers:
+    with tempfile.TemporaryFile(dir=scratch) as errors:
+        fcntl.fcntl(errors, fcntl.F_SETFL, fcntl.fcntl(errors, fcntl.F_GETFL) | os.O_APPEND)
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramFailed(argv, f"could not be started: {error.strerror or error}") from error
+        assert process.stdout is not None
+        reader = _drain(process.stdout, lines.put)
+        try:
+            with _known(partial(_kill_group, process)):
+                for line in iter(lambda: lines.get(timeout=timeout), b""):
+                    said.append(line)
+                    if on_line(line):
+                        break
+        except queue.Empty:
+            _end(process)
+            raise ProgramFailed(argv, f"did not finish within {timeout:g} seconds", _whole(errors)) from None
+        finally:
+            _end(process)
             reader.join(timeout=5)
-    return Completed(tuple(argv), b"".join(said), b"".join(errors))
+        return Completed(tuple(argv), b"".join(said), _whole(errors))
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -335,5 +356,5 @@ def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> l
     For functions that wait for programs. Raises the first error, in that order; then, and when the process is
     interrupted, what still runs is killed.
     """
-    with _workers(os.cpu_count() or 1) as workers:
-        return list(workers.map(function, items))
+    with workers(os.cpu_count() or 1) as pool:
+        return list(pool.map(function, items))

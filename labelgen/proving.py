@@ -150,9 +150,15 @@ def _domain(policy: Policy, name: str) -> str:
     user, *others = name.split(":", 3) if ":" in name else (policy.initial_contexts["kernel"].split(":")[0], name)
     selinux_role, type_name, *level = others if ":" in name else ("object_r", name, *_level(policy))
     resolved = policy.resolve(type_name)
+    if resolved is None and type_name in policy.attributes:
+        raise InputError(f"{type_name}: this is an attribute, not a type", f"a type of it: {_of(policy, type_name)}")
     if resolved is None:
         raise InputError(f"{type_name}: this policy has no such type{suggestion(type_name, policy.types)}")
     return ":".join((user, selinux_role, resolved, *level))
+
+
+def _of(policy: Policy, attribute: str) -> str:
+    return next(iter(policy.names(policy.attributes[attribute])), "none")
 
 
 def _level(policy: Policy) -> list[str]:

@@ -359,6 +359,13 @@ def test_a_watched_program_is_ended_when_enough_was_seen_and_nothing_of_it_stays
     assert_gone(int(seen[0]))
 
 
+def test_of_what_a_watched_program_tells_as_an_error_nothing_is_lost() -> None:
+    """Not even of one that does not wait until it is read, as the console of User Mode Linux does not."""
+    tell = "import os; os.set_blocking(2, False); [os.write(2, b'%07d\\n' % n) for n in range(100_000)]; print()"
+    done = programs.watch(sys.executable, "-c", tell, on_line=lambda _: True)
+    assert done.stderr.split() == [b"%07d" % number for number in range(100_000)]
+
+
 def test_a_watched_program_that_says_nothing_is_ended_in_time() -> None:
     with pytest.raises(programs.ProgramFailed, match=r"did not finish within 0\.3 seconds"):
         programs.watch("sh", "-c", "sleep 303", on_line=lambda _: True, timeout=0.3)

@@ -67,6 +67,8 @@ def command(
         raise click.UsageError("--policy and --domain go together")
     if modules is not None and image is None:
         raise click.UsageError("--modules goes with --kernel")
+    if policy is not None and (names or base is not None or roles is not None):
+        raise click.UsageError("roles, --roles and --base go with a build, not with --policy")
     share = proving.shares(terminal.progress)
     wish = proving.Wish(witness, image, modules, denials)
     if policy is not None:

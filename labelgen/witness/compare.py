@@ -48,8 +48,9 @@ class Finding:
 @dataclass(frozen=True)
 class Readings:
     """One policy, read twice: `judged` by libsepol, `modelled` by labelgen, whose `model` has the Reach of every
-    domain."""
+    domain. `sepol` is libsepol with the policy."""
 
+    sepol: judge.Sepol
     judged: Facts
     modelled: Facts
     model: Model
@@ -57,8 +58,9 @@ class Readings:
     @classmethod
     def of(cls, policy: Policy) -> Readings:
         """Read a policy with libsepol too. Raises InputError when it cannot be read, MachineError without a library."""
-        judged, model = judge.read(policy.path), Model(policy)
-        return cls(judged, model.facts(judged), model)
+        sepol, model = judge.Sepol(policy.path), Model(policy)
+        judged = judge.read(policy.path, sepol)
+        return cls(sepol, judged, model.facts(judged), model)
 
 
 def _refuses(query: Query, answer: Answer) -> bool:

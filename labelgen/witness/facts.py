@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from labelgen.network import EPHEMERAL_PORTS
 from labelgen.witness.calls import Values, values
 
 # Numbers of the protocols that the policy language labels ports of (IANA "Protocol Numbers").
@@ -117,9 +118,14 @@ class Facts:
         }
 
 
+# Where the kernel itself begins to treat ports otherwise (net.ipv4.ip_unprivileged_port_start, ip_local_port_range).
+_KERNELS_BORDERS = (1024, EPHEMERAL_PORTS[0], EPHEMERAL_PORTS[1] + 1)
+
+
 def edges(facts: Facts) -> Values:
     """The first and the last port of each stretch of ports with the same labels, whatever the protocol."""
-    starts = {1, *(edge for borders in facts.borders.values() for edge in borders if 0 < edge < 65536)}
+    labels = (edge for borders in facts.borders.values() for edge in borders if 0 < edge < 65536)
+    starts = {1, *_KERNELS_BORDERS, *labels}
     return values({*starts, *(start - 1 for start in starts if start > 1), 65535})
 
 

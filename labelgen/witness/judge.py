@@ -17,6 +17,10 @@ from labelgen.errors import InputError, MachineError
 from labelgen.policy import setools_module
 from labelgen.witness.facts import PROTOCOL_NUMBERS, Access, Facts, NodeLabel, PortLabel, node_label, type_of
 
+CONTEXT = (
+    "a context reads user:role:type, and where the policy has levels user:role:type:range; user and SELinux role, "
+    "SELinux role and type, user and range have to go together"
+)
 HINT = "apt-get install libsepol2 or dnf install libsepol, version 3.4 or later"
 
 
@@ -37,11 +41,24 @@ def _library() -> ctypes.PyDLL:
             ctypes.POINTER(_Decision),
         ]
         library.sepol_context_to_sid.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint32)]
+        library.sepol_sid_to_context.argtypes = [
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.POINTER(ctypes.c_size_t),
+        ]
         library.sepol_set_policydb_from_file.argtypes = [ctypes.c_void_p]
         library.sepol_debug(0)
     except (OSError, AttributeError) as error:
         raise MachineError(f"libsepol cannot be used: {error}", HINT) from error
     return library
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.fclose.argtypes = libc.free.argtypes = [ctypes.c_void_p]
+    return libc
 
 
 class Sepol:
@@ -60,9 +77,7 @@ class Sepol:
         self._load()
 
     def _load(self) -> None:
-        libc = ctypes.CDLL(None)
-        libc.fopen.restype = ctypes.c_void_p
-        libc.fclose.argtypes = [ctypes.c_void_p]
+        libc = _libc()
         file = libc.fopen(bytes(self.policy), b"r")
         if not file:
             raise InputError(f"{self.policy}: this policy cannot be opened")
@@ -73,13 +88,30 @@ class Sepol:
         self._sids.clear()
         Sepol._loaded = self
 
+    def _at_hand(self) -> None:
+        if Sepol._loaded is not self:
+            self._load()
+
     def _sid(self, context: str) -> int:
         if context not in self._sids:
             number, text = ctypes.c_uint32(), context.encode()
             if _library().sepol_context_to_sid(text, len(text), ctypes.byref(number)):
-                raise InputError(f"the policy does not know the context {context}")
+                raise InputError(f"{context}: this policy has no such context", CONTEXT)
             self._sids[context] = number.value
         return self._sids[context]
+
+    def spelled(self, context: str) -> str:
+        """The context as the kernel spells it: s0:c2,c1 is s0:c1,c2. Raises InputError where the policy has none such:
+        a part that it does not know, a SELinux role or a range that does not go with the user, a missing range."""
+        self._at_hand()
+        text, length = ctypes.c_void_p(), ctypes.c_size_t()
+        sid = self._sid(context)
+        if _library().sepol_sid_to_context(sid, ctypes.byref(text), ctypes.byref(length)) or not text.value:
+            raise InputError(f"libsepol cannot spell the context {context}")
+        try:
+            return ctypes.string_at(text.value).decode()
+        finally:
+            _libc().free(text)
 
     def _class(self, tclass: str) -> int:
         if tclass not in self._classes:
@@ -101,8 +133,7 @@ class Sepol:
 
     def allows(self, source: str, target: str, tclass: str, perm: str) -> bool:
         """Whether libsepol grants it. Raises InputError for a name that the policy does not know."""
-        if Sepol._loaded is not self:
-            self._load()
+        self._at_hand()
         bit, decision = self._perm(tclass, perm), _Decision()
         if _library().sepol_compute_av(
             self._sid(source), self._sid(target), self._class(tclass), bit, ctypes.byref(decision)

@@ -88,11 +88,22 @@ class Kernel:
 def user_mode_linux() -> Kernel:
     """User Mode Linux. Raises ProgramMissing."""
     image = Path(programs.find("linux.uml"))
-    return Kernel("uml", image, _uml_modules(image))
+    return Kernel("uml", image, _modules_of(_uml_release(image)))
 
 
-def _uml_modules(image: Path) -> Optional[Path]:
-    modules = UML_MODULES / programs.run(str(image), "--version").stdout.decode().strip()
+def _uml_release(image: Path) -> str:
+    """What release of Linux an executable is. Raises InputError for one that is none."""
+    try:
+        said = programs.run(str(image), "--version", timeout=10).stdout.decode("utf-8", "replace").strip()
+    except programs.ProgramFailed:
+        said = ""
+    if not re.fullmatch(r"\d+\.\d+\S*", said):
+        raise InputError(f"{image}: this program is not User Mode Linux: it does not answer --version with a release")
+    return said
+
+
+def _modules_of(release: str) -> Optional[Path]:
+    modules = UML_MODULES / release
     return modules if modules.is_dir() else None
 
 
@@ -165,7 +176,7 @@ def given_kernel(image: Path, modules: Optional[Path] = None) -> Kernel:
     if modules is not None and not modules.is_dir():
         raise InputError(f"{modules}: there is no such folder of modules")
     if start.startswith(PROGRAM_MAGIC) and os.access(image, os.X_OK):
-        return Kernel("uml", image, modules or _uml_modules(image))
+        return Kernel("uml", image, modules or _modules_of(_uml_release(image)))
     if start[BOOT_MAGIC_AT:] != BOOT_MAGIC:
         raise InputError(f"{image}: this is neither a kernel image for x86 (bzImage) nor an executable User Mode Linux")
     release = image.name.partition("-")[2]

@@ -49,8 +49,10 @@ def _scratch() -> Optional[Path]:
 
 
 def _audit(wanted: bool) -> tuple[str, ...]:
-    # Denials are printed as notices, which `quiet` keeps off the console; there is nobody to read them elsewhere.
-    return ("audit=1", "audit_backlog_limit=65536", "loglevel=6") if wanted else ("audit=0",)
+    # Denials are printed as notices, which `quiet` keeps off the console; there is nobody to read them elsewhere. Not
+    # with audit=1: it keeps what was printed for a reader to come (kernel/audit.c: kauditd_hold_skb), until the memory
+    # of the guest is full.
+    return ("audit_backlog_limit=65536", "loglevel=6") if wanted else ("audit=0",)
 
 
 # What a kernel needs besides what is unpacked in it, in MB. That is enough for User Mode Linux.
@@ -105,8 +107,10 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
         "-no-reboot",
         "-serial",
         "file:/dev/stdout",
+        "-chardev",
+        "file,id=console,path=/dev/stderr,append=on",
         "-serial",
-        "file:/dev/stderr",
+        "chardev:console",
         "-kernel",
         str(kernel.image),
         "-initrd",
@@ -163,7 +167,7 @@ def boot(
     try:
         return Booted(reader.report(), console)
     except WitnessError as error:
-        raise WitnessError(f"{kernel}: {error.message}\n{_tail(console)}") from error
+        raise _with_last_words(kernel, error, console) from error
 
 
 def _run(
@@ -177,26 +181,45 @@ def _run(
 ) -> tuple[Reader, str]:
     """One start of a kernel: what the probe said, and what the kernel did on its console."""
     reader = Reader(script)
+    wrong: list[WitnessError] = []
 
     def on_line(line: bytes) -> bool:
-        ended = reader.feed(line)
+        try:
+            ended = reader.feed(line)
+        except WitnessError as error:
+            wrong.append(error)
+            return True
         if progress is not None:
             progress(reader.progress)
         return ended
 
-    place = str(image.parent)
+    place = image.parent
     program, arguments = ARGUMENTS[kernel.kind](kernel, image, processor, audit)
+    surroundings = {"TMPDIR": str(place), "HOME": str(place)}
     try:
         done = programs.watch(
-            program, *arguments, on_line=on_line, timeout=timeout, environment={"TMPDIR": place, "HOME": place}
+            program, *arguments, on_line=on_line, scratch=place, timeout=timeout, environment=surroundings
         )
     except programs.ProgramFailed as error:
         raise WitnessError(f"{kernel}, {reader.place}\n{error.message}", error.hint) from error
-    return reader, done.stderr.decode("utf-8", "replace")
+    console = done.stderr.decode("utf-8", "replace")
+    if wrong:
+        raise _with_last_words(kernel, wrong[0], console)
+    return reader, console
 
 
-def _tail(console: str) -> str:
-    return "\n".join(console.splitlines()[-12:])
+def _with_last_words(kernel: Kernel, error: WitnessError, console: str) -> WitnessError:
+    return WitnessError("\n".join((f"{kernel}: {error.message}", *_last_words(console))), error.hint)
+
+
+LAST_WORDS = 12
+
+
+def _last_words(console: str) -> list[str]:
+    """The end of what a kernel said, or from where it panicked: what comes after that is where it stood."""
+    lines = console.splitlines()
+    panic = next((number for number, line in enumerate(lines) if PANIC in line), None)
+    return lines[-LAST_WORDS:] if panic is None else lines[panic : panic + LAST_WORDS]
 
 
 def accelerated(kernel: Kernel) -> Kernel:

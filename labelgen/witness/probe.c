@@ -10,8 +10,7 @@
  *   job ACTOR FRESH VALUES STEPS         ACTOR runs STEPS; the last of them once for each of VALUES ("1-512,600")
  *   keep ACTOR FIRST STEPS               ACTOR runs STEPS, leaves their descriptors open, keeps results from slot FIRST
  *   open FIRST STEPS                     as keep, but PID 1 itself, so that every actor inherits the descriptors
- *   label ACTOR                          the label of ACTOR as PID 1 sees it; where the policy keeps PID 1 from seeing it,
- *                                        nothing is enforced for as long as that takes
+ *   label ACTOR                          the label that ACTOR has by now
  *   end
  *
  * STEPS are system calls separated by ";", their arguments:
@@ -23,9 +22,14 @@
  * A connect that is in progress counts as one that succeeded: what comes of it shows later. Two of the calls are made of several: `give SOCKET DESCRIPTOR` sends a descriptor, `receive SOCKET` takes one, or
  * answers ENOMSG where a message came without (unix(7), SCM_RIGHTS).
  *
- * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. Answers go through memory shared with
- * PID 1, so that an actor needs no permission to report. Whether the kernel enforces is read from the status page of
- * selinuxfs, mapped before, which needs none either. The last line carries the CRC-32 of all bytes before it.
+ * An answer is STEP.ERRNO of the step that failed, or ok, repeated *COUNT times. The last line carries the CRC-32 of all
+ * bytes before it.
+ *
+ * None of this needs a permission once the policy is enforced, or the probe would ask something of the policy. Answers go
+ * through memory shared with PID 1. Whether the kernel enforces is read from the status page of selinuxfs, mapped before.
+ * PID 1 reads the label of an actor before anything is enforced; after that the actor reads it of the kernel, through a
+ * descriptor of its own from before, which it may go on using (hooks.c: selinux_file_permission), and nobody is asked
+ * about oneself (selinux_getprocattr). The report, too, is opened again when the policy is there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -65,16 +69,18 @@ static struct shared {
 	uint32_t line;                  /* offset of the line of /script to work on */
 	uint32_t answered;
 	long kept[SLOTS];
+	char label[256];                /* of the actor that was asked */
 	uint16_t answers[VALUES];       /* step << 12 | errno; a step past the last one: all succeeded */
 } *shared;
 
 static const char *script;
 static volatile struct status *status;
 static pid_t actors[ACTORS];
-static int actor_count, line_number;
+static int actor_count, line_number, own_label;
 static uint32_t crc = ~0u;
 static FILE *report;
 static struct step steps[STEPS];
+static const char *const OWN_LABEL = "/proc/self/attr/current";
 
 #define CALL(name) { #name, SYS_##name }
 static const struct call { const char *name; long number; } calls[] = {
@@ -346,6 +352,20 @@ static void set_state(int actor, uint32_t value)
 	futex(&shared->state[actor], FUTEX_WAKE, 1);
 }
 
+/* What was read of a small file, its spaces as '_', or "!" and the errno. */
+static const char *as_word(char *text, ssize_t size, size_t room)
+{
+	if (size < 0)
+		size = snprintf(text, room, "!%d", errno);
+	while (size > 0 && (text[size - 1] == '\n' || !text[size - 1]))
+		size--;
+	text[size] = 0;
+	for (char *c = text; *c; c++)
+		if (*c == ' ' || *c == '\t' || *c == '\n')
+			*c = '_';
+	return *text ? text : "-";
+}
+
 static void work(int actor)
 {
 	char verb[16];
@@ -353,6 +373,11 @@ static void work(int actor)
 
 	word(&line, verb, sizeof verb);
 	integer(&line);
+	if (!strcmp(verb, "label")) {
+		as_word(shared->label, pread(own_label, shared->label, sizeof shared->label - 1, 0), sizeof shared->label);
+		set_state(actor, DONE);
+		return;
+	}
 	long number = integer(&line);
 	if (!strcmp(verb, "keep")) {
 		keep(number, parse_steps(line));
@@ -385,23 +410,14 @@ static int write_file(const char *path, const void *bytes, size_t size)
 	return error;
 }
 
-/* The text of a small file with its spaces as '_', or "!" and the errno. */
 static const char *read_file(const char *path)
 {
 	static char text[256];
 	int file = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+	const char *found = as_word(text, file < 0 ? -1 : read(file, text, sizeof text - 1), sizeof text);
 
-	if (size < 0)
-		size = snprintf(text, sizeof text, "!%d", errno);
 	close(file);
-	while (size > 0 && (text[size - 1] == '\n' || !text[size - 1]))
-		size--;
-	text[size] = 0;
-	for (char *c = text; *c; c++)
-		if (*c == ' ' || *c == '\t' || *c == '\n')
-			*c = '_';
-	return *text ? text : "-";
+	return found;
 }
 
 static void do_module(const char *line)
@@ -429,6 +445,19 @@ static void do_sysctl(const char *line)
 	say("%d sysctl %d %s\n", line_number, error, read_file(path));
 }
 
+static void open_report(void)
+{
+	struct termios raw;
+	const char *path = getenv("report");
+	int file = open(path ? path : "/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	report = file < 0 ? stdout : fdopen(file, "w");
+	if (!tcgetattr(fileno(report), &raw)) {
+		cfmakeraw(&raw);
+		tcsetattr(fileno(report), TCSANOW, &raw);
+	}
+}
+
 static void do_policy(const char *line)
 {
 	char path[BYTES];
@@ -445,6 +474,8 @@ static void do_policy(const char *line)
 	close(file);
 	munmap(bytes, size.st_size);
 	unlink(path);
+	fclose(report);
+	open_report();
 }
 
 static const char *label_of(int actor)
@@ -453,6 +484,15 @@ static const char *label_of(int actor)
 
 	snprintf(path, sizeof path, "/proc/%d/attr/current", actors[actor]);
 	return read_file(path);
+}
+
+/* In the actor: takes the label, and keeps a descriptor to read it by. */
+static int become(const char *label)
+{
+	int error = strcmp(label, "-") ? write_file(OWN_LABEL, label, strlen(label) + 1) : 0;
+
+	own_label = open(OWN_LABEL, O_RDONLY | O_CLOEXEC);
+	return error ? error : own_label < 0 ? errno : 0;
 }
 
 static void do_actor(const char *line)
@@ -466,7 +506,7 @@ static void do_actor(const char *line)
 	fflush(report);
 	actors[actor] = fork();
 	if (!actors[actor]) {
-		shared->answers[0] = strcmp(label, "-") ? write_file("/proc/self/attr/current", label, strlen(label) + 1) : 0;
+		shared->answers[0] = become(label);
 		set_state(actor, DONE);
 		act(actor);
 	}
@@ -475,24 +515,15 @@ static void do_actor(const char *line)
 	say("%d actor %d %s %d\n", line_number, shared->answers[0], label_of(actor), actors[actor]);
 }
 
-static void do_label(const char *line)
-{
-	int actor = integer(&line);
-	const char *label = label_of(actor);
-
-	if (status->enforcing && !strcmp(label, "!13")) {
-		write_file("/sys/fs/selinux/enforce", "0", 1);
-		label = label_of(actor);
-		write_file("/sys/fs/selinux/enforce", "1", 1);
-	}
-	say("%d label %s %u\n", line_number, label, status->enforcing);
-}
-
 static void do_enforce(void)
 {
-	int error = write_file("/sys/fs/selinux/enforce", "1", 1);
+	char text[16];
+	int file = open("/sys/fs/selinux/enforce", O_RDWR | O_CLOEXEC);
+	int error = file >= 0 && write(file, "1", 1) == 1 ? 0 : errno;
+	const char *now = as_word(text, pread(file, text, sizeof text - 1, 0), sizeof text);
 
-	say("%d enforce %d %s %u\n", line_number, error, read_file("/sys/fs/selinux/enforce"), status->enforcing);
+	say("%d enforce %d %s %u\n", line_number, error, now, status->enforcing);
+	close(file);
 }
 
 static void say_answers(int count)
@@ -531,7 +562,8 @@ static void wait_for(int actor)
 	}
 }
 
-static void do_job(const char *line, const char *verb)
+/* Lets the actor that the line names do it; its number. */
+static int let_work(const char *line, const char *verb)
 {
 	const char *rest = line;
 	int actor = integer(&rest);
@@ -539,9 +571,22 @@ static void do_job(const char *line, const char *verb)
 	if (actor < 0 || actor >= actor_count)
 		give_up("no such actor", EINVAL);
 	shared->line = line - strlen(verb) - 1 - script;
-	uint32_t before = status->enforcing;
 	set_state(actor, WORK);
 	wait_for(actor);
+	return actor;
+}
+
+static void do_label(const char *line)
+{
+	let_work(line, "label");
+	say("%d label %s %u\n", line_number, shared->label, status->enforcing);
+}
+
+static void do_job(const char *line, const char *verb)
+{
+	uint32_t before = status->enforcing;
+	int actor = let_work(line, verb);
+
 	say("%d %s %d %u%u", line_number, verb, actor, before, status->enforcing);
 	say_answers(count_steps(line));
 }
@@ -611,19 +656,6 @@ static const char *read_script(void)
 		give_up("read the script", errno);
 	close(file);
 	return text;
-}
-
-static void open_report(void)
-{
-	struct termios raw;
-	const char *path = getenv("report");
-	int file = open(path ? path : "/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
-
-	report = file < 0 ? stdout : fdopen(file, "w");
-	if (!tcgetattr(fileno(report), &raw)) {
-		cfmakeraw(&raw);
-		tcsetattr(fileno(report), TCSANOW, &raw);
-	}
 }
 
 int main(void)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -14,13 +13,13 @@ from queue import Queue
 from threading import Semaphore
 from typing import Any, Optional
 
-from labelgen.errors import InputError
+from labelgen import programs
 from labelgen.policy import Policy
 from labelgen.witness import controls, kernels, machine, packets, separation, trials
 from labelgen.witness.answers import WitnessError, total
 from labelgen.witness.calls import Trial, Values
 from labelgen.witness.compare import Comparison, Finding, Readings
-from labelgen.witness.facts import Facts, edges, type_of
+from labelgen.witness.facts import Facts, edges
 from labelgen.witness.kernels import Kernel
 from labelgen.witness.plan import DEFAULT, HARDENED, Pair, Plan, Profile, Question, Reaching, make
 from labelgen.witness.script import Report
@@ -28,7 +27,8 @@ from labelgen.witness.script import Report
 
 @dataclass(frozen=True)
 class Ranges:
-    """The values of a trial that were not refused, as inclusive ranges."""
+    """The values of a trial that were not refused, as inclusive ranges; of ports, where the first and the last of a
+    label are tried alone, with those between the two."""
 
     trial: str
     ranges: tuple[tuple[int, int], ...]
@@ -182,9 +182,21 @@ def _of_kind(plan: Plan, context: str, kind: str) -> Iterator[tuple[Trial, int]]
 
 def _let_by(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
     for trial, line in _of_kind(plan, context, "ports"):
-        passed = tuple((s.low, s.high) for s in report.answers[line] if not s.answer.refused)
+        passed = tuple(_spans(((s.low, s.high) for s in report.answers[line] if not s.answer.refused), trial.values))
         if passed:
             yield Ranges(trial.name, passed)
+
+
+def _spans(passed: Iterable[tuple[int, int]], tried: Values) -> list[tuple[int, int]]:
+    """The ranges, joined where none was `tried` between two of them."""
+    after = {one.stop - 1: other.start for one, other in zip(tried, tried[1:])}
+    joined: list[tuple[int, int]] = []
+    for low, high in passed:
+        if joined and low in (joined[-1][1] + 1, after.get(joined[-1][1])):
+            joined[-1] = (joined[-1][0], high)
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def _opened(plan: Plan, report: Report, context: str) -> Iterator[Ranges]:
@@ -212,13 +224,14 @@ def _domain(comparison: Comparison, context: str) -> tuple[Domain, list[Finding]
 
 
 def _denials(console: str, domains: Iterable[str]) -> tuple[str, ...]:
-    """The AVC lines about the domains, of what was enforced."""
+    """The AVC lines about the domains, of what was enforced, each once: a sweep repeats them."""
     sources = tuple(f"scontext={domain} " for domain in domains)
-    return tuple(
+    found = (
         line[line.index("avc:") :].strip()
         for line in console.splitlines()
         if "avc:" in line and line.rstrip().endswith("permissive=0") and any(source in line for source in sources)
     )
+    return tuple(dict.fromkeys(found))
 
 
 def _testimony(kernel: Kernel, readings: Readings, plan: Plan, booted: machine.Booted, seconds: float) -> Testimony:
@@ -278,13 +291,6 @@ def _measured(plan: Plan, fast_open_checked: bool) -> Iterator[str]:
         yield f"no bind to a port from {low} to {high} is checked (net.ipv4.ip_local_port_range)"
     if not fast_open_checked and plan.profile.sysctls.get("net.ipv4.tcp_fastopen") != "0":
         yield "TCP Fast Open goes round name_connect (net.ipv4.tcp_fastopen)"
-
-
-def _assert_known(facts: Facts, contexts: Iterable[str]) -> None:
-    known = set(facts.types)
-    for context in contexts:
-        if context.count(":") < 2 or (known and type_of(context) not in known):
-            raise InputError(f"{context}: this policy has no such context", "a context reads user:role:type:range")
 
 
 def _merge(testimonies: Iterable[Testimony]) -> Iterator[Testimony]:
@@ -357,11 +363,11 @@ class _Session:
         self.modules = {kernel: kernels.modules(kernel) for kernel in {boot.kernel for boot in boots}}
         for processor in machine.processors():
             self.processors.put(processor)
-        with ThreadPoolExecutor(max_workers=self.processors.qsize()) as workers:
+        with programs.workers(self.processors.qsize()) as pool:
             return [
                 testimony
                 for _, same in groupby(boots, lambda boot: boot.kernel)
-                for testimony in workers.map(self._boot, same)
+                for testimony in pool.map(self._boot, same)
             ]
 
     def _boot(self, boot: _Boot) -> Testimony:
@@ -422,8 +428,9 @@ def prove(
     """
     readings = Readings.of(expected or Policy(policy))
     read = readings.judged
-    others = (*(c for p in pairs for c in (p.attacker, p.victim, p.files)), *(c for r in reaching for c in r))
-    _assert_known(read, (*domains, *runtimes, *others))
+    for context in (*(c for p in pairs for c in (p.attacker, p.victim, p.files)), *(c for r in reaching for c in r)):
+        readings.sepol.spelled(context)
+    domains, runtimes = (list(map(readings.sepol.spelled, contexts)) for contexts in (domains, runtimes))
     ports = trials.PORTS if every_port else edges(read)
     question = Question(read, tuple(domains), tuple(pairs), tuple(reaching), tuple(runtimes), ports)
     session = _Session(policy, readings, question, denials, progress or (lambda _: None))

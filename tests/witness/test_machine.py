@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Optional
 
 import pytest
-from commandline import Place
+from commandline import LABELGEN, Place
 
 from labelgen import base as bases
 from labelgen import programs, proving
@@ -87,6 +89,15 @@ def test_nothing_is_left_of_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not list(scratch.iterdir())
 
 
+def test_what_the_kernel_said_comes_with_the_probes_last_words(tmp_path: Path) -> None:
+    said = "echo Kernel panic - not syncing: System is deadlocked on memory >&2; seq 100 >&2"
+    with pytest.raises(
+        WitnessError, match=r"first line but with b'rubbish\\n'\nKernel panic - not syncing: System"
+    ) as caught:
+        _boot(tmp_path, f"{said}; sleep 0.2; echo rubbish; sleep 321")
+    assert caught.value.message.splitlines()[-1] == str(machine.LAST_WORDS - 1)
+
+
 def test_without_a_kernel_the_message_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_args, **_keywords: None)
     with pytest.raises(MachineError) as caught:
@@ -162,7 +173,7 @@ def test_user_mode_linux_may_be_given_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "neither"), (None, "cannot be read"), (b"\x7fELF", "for uml, not")]
+    ("content", "words"), [(b"", "neither"), (None, "cannot be read"), (b"\x7fELF", "not User Mode Linux")]
 )
 def test_an_image_that_is_none_is_told(tmp_path: Path, content: Optional[bytes], words: str) -> None:
     image = tmp_path / "image"
@@ -173,6 +184,14 @@ def test_an_image_that_is_none_is_told(tmp_path: Path, content: Optional[bytes],
         image.chmod(0o755)
     with pytest.raises(InputError, match=words):
         machine.choose("qemu", image)
+
+
+def test_a_kernel_of_another_kind_than_asked_for_is_told() -> None:
+    uml = shutil.which("linux.uml")
+    if uml is None:
+        pytest.skip("user-mode-linux is not installed")
+    with pytest.raises(InputError, match="for uml, not for qemu"):
+        machine.choose("qemu", Path(uml))
 
 
 def test_a_folder_of_modules_that_is_none_is_told(tmp_path: Path) -> None:
@@ -196,6 +215,12 @@ def place(tmp_path: Path) -> Place:
         (("--policy", "absent", "--domain", "a_t"), "there is no policy absent"),
         (("--policy", "small", "--domain", "a_u"), "no such type; did you mean 'a_t'?"),
         (("--policy", "small", "--domain", "a_t", "--kernel", "absent"), "cannot be read"),
+        (("--policy", "small", "--domain", "system_u:system_r:a_t"), "no such context\nhint: a context reads user:"),
+        (("--policy", "small", "--domain", "system_u:system_r:a_t:s0:c9"), "no such context"),
+        (("--policy", "small", "--domain", "nobody_u:system_r:a_t:s0"), "no such context"),
+        (("--policy", "small", "--domain", "other_u:nobody_r:a_t:s0"), "no such context"),
+        (("--policy", "small", "--domain", "a_t", "web"), "roles, --roles and --base go with a build"),
+        (("--policy", "small", "--domain", "a_t", "--base", "reference"), "roles, --roles and --base go with a build"),
         (("--policy", "small"), "--policy and --domain go together"),
         (("--modules", "."), "--modules goes with --kernel"),
     ],
@@ -222,6 +247,12 @@ def test_a_mistake_is_told_before_anything_boots(place: Place, arguments: tuple[
     assert outcome.status == 2 and words in outcome.stderr and "Traceback" not in outcome.stderr
 
 
+def test_an_attribute_is_no_domain(place: Place) -> None:
+    (place.folder / "policy").write_bytes(bases.open_base(bases.locate("reference")).policy.read_bytes())
+    outcome = place.call("prove", "--policy", "policy", "--domain", "container_runtime_domain")
+    outcome.refused("container_runtime_domain: this is an attribute, not a type", "hint: a type of it: container_")
+
+
 def test_without_any_kernel_the_status_is_3_and_the_cure_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (place.folder / "policy").write_bytes(b"policy")
     monkeypatch.setattr(shutil, "which", lambda *_args, **_keywords: None)
@@ -242,6 +273,43 @@ def test_a_kernel_that_bears_no_witness_ends_the_command_with_3(
     monkeypatch.setitem(defaults, "timeout", 1.0)
     outcome = place.call("prove", "--policy", "policy", "--domain", "container_t")
     outcome.refused(status=3, lines=20)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_ends_at_once_and_leaves_nothing(place: Place, tmp_path: Path, number: int, status: int) -> None:
+    """Two guests run then, each of more than one process."""
+    (place.folder / "policy").write_bytes(bases.open_base(bases.locate("reference")).policy.read_bytes())
+    (tmp_path / "bin").mkdir()
+    _pretend(
+        tmp_path / "bin",
+        "linux.uml",
+        f'[ "$1" = --version ] && exec echo 6.1; sleep 321 & echo $! >> {tmp_path}/children; exec sleep 321',
+    )
+    command = [str(LABELGEN), "prove", "--policy", "policy", "--domain", "container_t", "--witness", "uml"]
+    path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    before = set(machine.MEMORY.glob("labelgen-*"))
+    with subprocess.Popen(command, cwd=place.folder, env=place.environment(path), stderr=subprocess.PIPE) as proving_:
+        children = _children(tmp_path / "children", min(2, len(machine.processors())))
+        started = time.monotonic()
+        proving_.send_signal(number)
+        assert proving_.stderr is not None and b"Traceback" not in proving_.stderr.read()
+    assert proving_.returncode == status and time.monotonic() - started < 10
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not all(map(_gone, children)):
+        time.sleep(0.05)
+    assert all(map(_gone, children))
+    assert set(machine.MEMORY.glob("labelgen-*")) <= before
+
+
+def _children(file: Path, number: int) -> list[int]:
+    """The process ids in a file, once there are so many."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = file.read_text().split() if file.exists() else []
+        if len(found) == number:
+            return [int(one) for one in found]
+        time.sleep(0.05)
+    raise AssertionError(f"{number} guests did not start in time")
 
 
 def test_progress_is_told_by_tenths() -> None:

@@ -248,5 +248,23 @@ def test_a_group_without_a_control_is_a_limit(policy: Policy, matter: Matter, pr
 
 
 def test_a_context_that_the_policy_lacks_is_told(policy: Policy) -> None:
-    with pytest.raises(InputError, match="no such context"):
-        prove.prove(policy.path, ["system_u:system_r:lxc_wev_t:s0"], expected=policy, kernels_=[])
+    for context in ("system_u:system_r:lxc_wev_t:s0", "system_u:system_r:lxc_web_t", "system_u:lxc_web_t", "lxc_web_t"):
+        with pytest.raises(InputError, match=f"^{context}: this policy has no such context"):
+            prove.prove(policy.path, [context], expected=policy, kernels_=[])
+
+
+def test_a_context_is_spelled_as_the_kernel_does(readings: Readings) -> None:
+    """selinux/ss/mls.c: mls_sid_to_context, which is what /proc/self/attr/current says afterwards."""
+    spelled = {"s0:c3,c2,c1": "s0:c1.c3", "s0:c2,c1": "s0:c1,c2", "s0-s0:c0.c1023": "s0-s0:c0.c1023", "s0-s0": "s0"}
+    for given, known in spelled.items():
+        assert readings.sepol.spelled(f"system_u:system_r:lxc_web_t:{given}") == f"system_u:system_r:lxc_web_t:{known}"
+
+
+def test_where_edges_alone_are_tried_what_is_between_two_counts_with_them(policy: Policy, pretender: Pretender) -> None:
+    pretender.access = Changed(pretender.access)
+    (domain,) = _prove(policy, WEB).testimonies[0].domains
+    (bound,) = (found.ranges for found in domain.ports if found.trial == "bind tcp ipv4 0.0.0.0")
+    assert (8008, 8009) in bound and (80, 81) in bound
+    dns = _prove(policy, DNS).testimonies[0].domains[0]
+    (dialled,) = (found.ranges for found in dns.ports if found.trial == "send udp ipv4 192.0.2.1")
+    assert dialled == ((1, 65535),)
