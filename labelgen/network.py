@@ -5,7 +5,7 @@ Data, with the place in the kernel (security/selinux/, Linux 6.1 and 6.12) or li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,6 +92,25 @@ KERNEL_SOCKET_CLASSES = frozenset(
 # Labelled networking (hooks.c: selinux_sock_rcv_skb_compat, selinux_inet_sys_rcv_skb, selinux_ip_postroute;
 # xfrm.c: selinux_xfrm_sock_rcv_skb): checked only with NetLabel, IPsec or SECMARK rules in force.
 LABELLED_NETWORKING = frozenset({"netif", "node", "peer", "association", "packet"})
+
+
+def asked_of_packets(polcaps: Set[str]) -> Iterator[tuple[str, str, str]]:
+    """What a socket needs for its packets where nothing labels them, on any interface and address that the policy does
+    not name: (initial SID of the target, class, permission). hooks.c: selinux_ip_postroute, selinux_socket_sock_rcv_skb
+    and their forms for policies without network_peer_controls."""
+    if "always_check_network" in polcaps:
+        yield from (("unlabeled", "packet", perm) for perm in ("send", "recv"))
+    if "network_peer_controls" not in polcaps:
+        yield from (("unlabeled", "association", perm) for perm in ("sendto", "recvfrom"))
+    elif "always_check_network" in polcaps:
+        yield from (("unlabeled", "peer", "recv"), ("netif", "netif", "egress"), ("node", "node", "sendto"))
+
+
+def asked_of_peers(polcaps: Set[str]) -> Iterator[tuple[str, str, str]]:
+    """What a peer without label, the initial SID `unlabeled`, needs to be heard (hooks.c: selinux_inet_sys_rcv_skb)."""
+    if {"always_check_network", "network_peer_controls"} <= polcaps:
+        yield from (("netif", "netif", "ingress"), ("node", "node", "recvfrom"))
+
 
 # ibpkey.c, hooks.c selinux_ib_pkey_access and selinux_ib_endport_manage_subnet.
 INFINIBAND = frozenset({"infiniband_pkey", "infiniband_endport"})

@@ -19,10 +19,18 @@ from labelgen.claims import (
     not_kept_apart,
     refused_identities,
 )
-from labelgen.network import CAPABILITY_CLASSES, EPHEMERAL_PORTS, INFINIBAND, LABELLED_NETWORKING, PROTOCOLS
+from labelgen.network import (
+    CAPABILITY_CLASSES,
+    EPHEMERAL_PORTS,
+    INFINIBAND,
+    LABELLED_NETWORKING,
+    PROTOCOLS,
+    asked_of_packets,
+    asked_of_peers,
+)
 from labelgen.policy import Policy
 from labelgen.ports import Segment, as_text
-from labelgen.reach import Reach
+from labelgen.reach import Need, Reach
 from labelgen.role import Network, Ports, Role
 
 MOST_SHOWN = 8
@@ -232,6 +240,41 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
             yield "This base has no class for sctp and icmp sockets: the kernel takes them for raw ones."
     if any(network.bound(name) for name in PROTOCOLS):
         yield "A published port (-p 80:80) is bound on the host by the container runtime, not by the role."
+    yield from _packet_limits(subject)
+
+
+def _packet_limits(subject: Subject) -> Iterator[str]:
+    """What is asked about packets that nothing labels, and is not granted. A role may have no more of it than its
+    parent, and rules of the host's firewall may label what it sends and gets: so this is no claim."""
+    initial, polcaps = subject.policy.initial_sids, subject.policy.polcaps
+    unlabelled = initial["unlabeled"]
+    lacking = [
+        f"{subject.domain} {initial[sid]}:{tclass} {perm}"
+        for sid, tclass, perm in asked_of_packets(polcaps)
+        if not _is_granted(subject, tclass, perm, initial[sid])
+    ]
+    for sid, tclass, perm in asked_of_peers(polcaps):
+        theirs = subject.verification.access.outgoing(unlabelled)
+        granted = theirs.condition((tclass, perm), subject.policy.bits[initial[sid]])
+        if granted is not True and not _is_unknown(subject, tclass, perm):
+            lacking.append(f"{unlabelled} {initial[sid]}:{tclass} {perm}")
+    if lacking:
+        why = "has always_check_network" if "always_check_network" in polcaps else "lacks network_peer_controls"
+        yield (
+            f"This base {why}: packets without a label are checked too, and what it takes is not granted: "
+            f"{', '.join(lacking)}. Unless the host labels packets, peers or interfaces otherwise, none gets to or "
+            "from the role."
+        )
+
+
+def _is_unknown(subject: Subject, tclass: str, perm: str) -> bool:
+    """Whether the policy lets by what it does not know."""
+    return subject.policy.handle_unknown == "allow" and perm not in subject.policy.classes.get(tclass, ())
+
+
+def _is_granted(subject: Subject, tclass: str, perm: str, target: str) -> bool:
+    need = Need(tclass, perm, (target,), "for its packets")
+    return _is_unknown(subject, tclass, perm) or not subject.lacking(need)
 
 
 # What lets a domain talk to another through its unix socket.

@@ -144,6 +144,55 @@ def test_modules_of_the_kernel_are_told_where_the_parent_may_load_them(
     assert all(any(words in text for text in role.limits) for role in found.roles)
 
 
+ALWAYS = "(policycap always_check_network)\n"
+# What containers get of packets on the reference base is little; this is the rest, for one role and what has no label.
+REST = """
+(allow unlabeled_t netif_t (netif (ingress)))
+(allow unlabeled_t node_t (node (recvfrom)))
+(allow container_t unlabeled_t (peer (recv)))
+(allow lxc_dns_t unlabeled_t (peer (recv)))
+"""
+
+
+def _packet_limits(verdict: Verdict) -> dict[str, list[str]]:
+    words = "what it takes is not granted: "
+    found = {role.role: [text for text in role.limits if words in text] for role in verdict.roles}
+    return {name: said[0].split(words)[1].split(". ")[0].split(", ") for name, said in found.items() if said}
+
+
+def test_packets_that_the_kernel_will_ask_about_are_told(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """tests/witness/test_boot.py puts the same to a kernel."""
+    extra, rest = tmp_path / "extra.cil", tmp_path / "rest.cil"
+    extra.write_text(ALWAYS)
+    rest.write_text(REST)
+    found = _packet_limits(reference_roles.verify(reference_roles.link(tmp_path, [extra])))
+    unheard = ["unlabeled_t netif_t:netif ingress", "unlabeled_t node_t:node recvfrom"]
+    roles = ("web", "dns", "ftp")
+    assert found == {name: [f"lxc_{name}_t unlabeled_t:peer recv", *unheard] for name in roles}
+    found = _packet_limits(reference_roles.verify(reference_roles.link(tmp_path, [extra, rest])))
+    assert found == {name: [f"lxc_{name}_t unlabeled_t:peer recv"] for name in ("web", "ftp")}
+    none = {"base": [("(allow container_t unlabeled_t (packet (send recv)))", "")]}
+    found = _packet_limits(reference_roles.verify(reference_roles.link(tmp_path, [extra, rest], none)))
+    refused = ["lxc_dns_t unlabeled_t:packet send", "lxc_dns_t unlabeled_t:packet recv"]
+    assert found["dns"] == refused  # the role has the rule, and the bound masks it
+
+
+def test_without_the_capability_packets_are_no_limit(verdict: Verdict, on_base: OnBase) -> None:
+    assert _packet_limits(verdict) == _packet_limits(on_base.verdict) == {}
+
+
+@pytest.mark.parametrize(("refusing", "limited"), [("", set()), ("(recvfrom)", {"web", "dns", "ftp"})])
+def test_a_base_without_network_peer_controls_asks_for_ipsecs_permission(
+    reference_roles: BuiltRoles, tmp_path: Path, refusing: str, limited: set[str]
+) -> None:
+    edits = [("(policycap network_peer_controls)", "")]
+    if refusing:
+        edits.append(("unlabeled_t (association (sendto recvfrom))", "unlabeled_t (association (sendto))"))
+    found = _packet_limits(reference_roles.verify(reference_roles.link(tmp_path, edits={"base": edits})))
+    assert set(found) == limited
+    assert all(said == [f"lxc_{name}_t unlabeled_t:association recvfrom"] for name, said in found.items())
+
+
 def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict: Verdict, on_base: OnBase) -> None:
     assert all(any("load BPF programs" in text for text in role.limits) for role in verdict.roles)
     may_load = any(

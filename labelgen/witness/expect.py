@@ -426,10 +426,10 @@ def _sendto(walk: Walk, call: Call) -> Iterator[Check]:
     if not isinstance(made, Socket) or not isinstance(flags, int):
         return
     yield from _has(walk, made, "write", "selinux_socket_sendmsg")
-    if flags & MSG_FASTOPEN and walk.world.kernel.fast_open_checked and made.tclass == "tcp_socket":
-        yield from _has(walk, made, "connect", "selinux_socket_sendmsg")
-        if isinstance(address, Address):
-            yield from _name_connect(walk, made, address)
+    opens_fast = flags & MSG_FASTOPEN and made.tclass == "tcp_socket" and walk.world.kernel.fast_open_checked
+    if opens_fast and isinstance(address, Address):
+        yield from _has(walk, made, "connect", "selinux_socket_sendmsg, selinux_socket_connect_helper")
+        yield from _name_connect(walk, made, address)
     if isinstance(address, UnixAddress):
         yield from _to_unix(walk, made, address, "sendto", "selinux_socket_unix_may_send")
     yield from _sending(walk, made, address)
@@ -462,7 +462,8 @@ def _leaving(walk: Walk, made: Socket, host: str, errno_: int) -> Iterator[Check
     kernels with CONFIG_SECURITY_NETWORK_XFRM).
     """
     context, unlabeled, polcaps = _carried_by(walk, made), walk.facts.initial["unlabeled"], walk.facts.polcaps
-    rule = "security/selinux/hooks.c: selinux_ip_postroute"
+    compatible = "" if PEERS_CHECKED in polcaps else "_compat"
+    rule = f"security/selinux/hooks.c: selinux_ip_postroute{compatible}"
     if ALWAYS_CHECKED in polcaps:
         yield Check(context, unlabeled, "packet", "send", rule, errno_)
     if PEERS_CHECKED not in polcaps:
@@ -478,7 +479,8 @@ def _arriving(walk: Walk, made: Socket, host: str) -> Iterator[Check]:
     does not come. Interface and address are asked of the peer, which is unlabelled, and not of the domain
     (selinux_inet_sys_rcv_skb)."""
     context, unlabeled, polcaps = _carried_by(walk, made), walk.facts.initial["unlabeled"], walk.facts.polcaps
-    rule, missing = "security/selinux/hooks.c: selinux_socket_sock_rcv_skb", errno.EAGAIN
+    hook = "selinux_socket_sock_rcv_skb" if PEERS_CHECKED in polcaps else "selinux_sock_rcv_skb_compat"
+    rule, missing = f"security/selinux/hooks.c: {hook}", errno.EAGAIN
     if ALWAYS_CHECKED in polcaps:
         if PEERS_CHECKED in polcaps:
             peer = "security/selinux/hooks.c: selinux_inet_sys_rcv_skb"
@@ -779,14 +781,17 @@ def _shmat(walk: Walk, call: Call) -> Iterator[Check]:
     yield from _on(walk, shm, access, "security/selinux/hooks.c: selinux_shm_shmat")
 
 
-@_rule("shmctl", "msgctl")
+IPC_HOOKS = {"shmctl": "selinux_shm_shmctl", "msgctl": "selinux_msg_queue_msgctl"}
+
+
+@_rule(*IPC_HOOKS)
 def _ipc_stat(walk: Walk, call: Call) -> Iterator[Check]:
     walk.results.append(0)
     yield from _on(
         walk,
         walk.thing(call.arguments[0]),
         ("unix_read", "getattr", "associate"),
-        f"security/selinux/hooks.c: selinux_ipc_permission, selinux_*_{call.name}",
+        f"security/selinux/hooks.c: selinux_ipc_permission, {IPC_HOOKS[call.name]}",
     )
 
 

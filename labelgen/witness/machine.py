@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +46,20 @@ class Booted(NamedTuple):
     console: str
 
 
-def _scratch() -> Optional[Path]:
-    return MEMORY if os.access(MEMORY, os.W_OK) else None
+def _scratch(kind: str, size: int) -> Path:
+    """Where the boots of a kind, of which some run at once, have the room that they need: for an initramfs of `size`
+    bytes, and for the memory of User Mode Linux, which hangs where a file system fills up. In memory, or else where
+    temporary files are. Raises MachineError."""
+    each = size + (_megabytes(size) << 20 if kind == "uml" else 0)
+    needed = each * min(SIDE_BY_SIDE[kind], len(processors()))
+    places = (MEMORY, Path(tempfile.gettempdir()))
+    for place in places:
+        if os.access(place, os.W_OK) and shutil.disk_usage(place).free >= needed:
+            return place
+    raise MachineError(
+        f"there is no room for the kernels: {(needed >> 20) + 1} MB are needed in {' or '.join(map(str, places))}",
+        "make room, or set TMPDIR to a folder elsewhere",
+    )
 
 
 def _audit(wanted: bool) -> tuple[str, ...]:
@@ -59,9 +73,9 @@ def _audit(wanted: bool) -> tuple[str, ...]:
 OF_A_KERNEL = 84
 
 
-def _megabytes(image: Path) -> int:
-    """The memory that an initramfs needs, which is there twice, packed and unpacked or loaded."""
-    return OF_A_KERNEL + 2 * (image.stat().st_size >> 20)
+def _megabytes(size: int) -> int:
+    """The memory that an initramfs of `size` bytes needs, which is there twice, packed and unpacked or loaded."""
+    return OF_A_KERNEL + 2 * (size >> 20)
 
 
 def _of_x86(kernel: Kernel) -> int:
@@ -76,7 +90,7 @@ def _uml_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) -> 
         str(processor),
         str(compiling.launcher()),
         str(kernel.image),
-        f"mem={_megabytes(image)}M",
+        f"mem={_megabytes(image.stat().st_size)}M",
         f"initrd={image}",
         "con=null",
         "con0=null,fd:2",
@@ -97,7 +111,7 @@ def _qemu_arguments(kernel: Kernel, image: Path, processor: int, audit: bool) ->
         "-cpu",
         "host" if kernel.accelerator == "kvm" else "max",
         "-m",
-        f"{_megabytes(image) + _of_x86(kernel)}M",
+        f"{_megabytes(image.stat().st_size) + _of_x86(kernel)}M",
         "-smp",
         "1",
         "-nodefaults",
@@ -152,14 +166,15 @@ def boot(
     Raises WitnessError for a witness whose report is not whole and for one that cannot be started or hangs,
     ProgramMissing.
     """
-    with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
+    files = [
+        initramfs.file("policy", policy.read_bytes()),
+        initramfs.file("script", script.text()),
+        *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
+    ]
+    room = _scratch(kernel.kind, (1 << 20) + sum(len(file.content) for file in files))
+    with TemporaryDirectory(prefix="labelgen-", dir=room) as scratch:
         image = Path(scratch) / "initramfs"
-        _write_initramfs(
-            image,
-            initramfs.file("policy", policy.read_bytes()),
-            initramfs.file("script", script.text()),
-            *(initramfs.file(f"mod/{name}.ko", content) for name, content in modules.items()),
-        )
+        _write_initramfs(image, *files)
         for _ in range(STARTS):
             reader, console = _run(kernel, image, script, processor, audit, timeout, progress)
             if reader.started or PANIC not in console:
@@ -230,7 +245,7 @@ def accelerated(kernel: Kernel) -> Kernel:
     faster = replace(kernel, accelerator="kvm")
     if kernel.kind != "qemu" or not os.access(KVM, os.R_OK | os.W_OK):
         return kernel
-    with TemporaryDirectory(prefix="labelgen-", dir=_scratch()) as scratch:
+    with TemporaryDirectory(prefix="labelgen-", dir=_scratch(kernel.kind, 1 << 20)) as scratch:
         image = Path(scratch) / "initramfs"
         _write_initramfs(image)
         program, arguments = _qemu_arguments(faster, image, 0, audit=False)
@@ -282,5 +297,6 @@ def choose(witness: str, image: Optional[Path] = None, modules: Optional[Path] =
             continue
     raise MachineError(
         "no kernel that could bear witness is installed",
-        "apt-get install user-mode-linux, or apt-get install qemu-system-x86 where there is none",
+        "apt-get install user-mode-linux; where there is none, apt-get install qemu-system-x86 or dnf install "
+        "qemu-system-x86-core",
     )

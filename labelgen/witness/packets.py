@@ -41,8 +41,8 @@ SYSCTLS = {LOCAL_PORTS_SYSCTL: "{} {}".format(*LOCAL_PORTS), "net.ipv4.tcp_max_t
 # SCTP listens only where it can sign cookies, with an algorithm that may be in a module.
 UNSIGNED = {"net.sctp.cookie_hmac_alg": "none"}
 
-# The loopback interface hands a packet over before the call that sent it returns (net/core/dev.c: __local_bh_enable_ip
-# runs the queue), unless a thread of the kernel has to: it gets the time.
+# The loopback interface hands a packet over before the call that sent it returns (kernel/softirq.c:
+# __local_bh_enable_ip runs the queue), unless a thread of the kernel has to: it gets the time.
 WAIT = call("nanosleep", Data(struct.pack("=qq", 0, 3_000_000)), 0)
 UNBLOCKING = socket.SOCK_NONBLOCK
 # Nothing but the family of an address that disconnects.

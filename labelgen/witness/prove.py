@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from queue import Queue
-from threading import Semaphore
+from threading import Lock, Semaphore
 from typing import Any, Optional
 
 from labelgen import programs
@@ -355,6 +355,8 @@ class _Session:
         self.modules: dict[Kernel, dict[str, bytes]] = {}
         self.room = {kind: Semaphore(most) for kind, most in machine.SIDE_BY_SIDE.items()}
         self.processors: Queue[int] = Queue()
+        # setools and libsepol are not made for threads, and reading answers keeps a processor busy by itself.
+        self.reading = Lock()
 
     def run(self, boots: Sequence[_Boot]) -> list[Testimony]:
         """What each of the boots says, in their order, those of one kernel after those of the other, so that a small
@@ -372,7 +374,8 @@ class _Session:
 
     def _boot(self, boot: _Boot) -> Testimony:
         modules = self.modules[boot.kernel]
-        plan = make(self.question, boot.profile, modules, boot.share, boot.of)
+        with self.reading:
+            plan = make(self.question, boot.profile, modules, boot.share, boot.of)
         with self.room[boot.kernel.kind], self._processor() as processor:
             start = time.monotonic()
             booted = machine.boot(
@@ -384,7 +387,9 @@ class _Session:
                 audit=self.denials,
                 progress=lambda share: self._step(boot, share),
             )
-        return _testimony(boot.kernel, self.readings, plan, booted, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        with self.reading:
+            return _testimony(boot.kernel, self.readings, plan, booted, seconds)
 
     @contextmanager
     def _processor(self) -> Iterator[int]:

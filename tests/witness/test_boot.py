@@ -198,13 +198,16 @@ def test_a_policy_that_always_checks_packets(kind: str, reference_roles: BuiltRo
 def test_debians_containers_get_no_packet_through_where_packets_are_always_checked(
     on_base: OnBase, tmp_path: Path
 ) -> None:
-    """The policy grants them nothing on packets without label; the kernel says so to who sends."""
+    """The policy grants them nothing on packets without label; the kernel says so to who sends, and the verdict before
+    that."""
     extra = tmp_path / "always.cil"
     extra.write_text("(policycap always_check_network)\n")
     policy = on_base.roles.link(tmp_path, [extra])
     testimony = _edges(policy, *(_context(role) for role in ("dns", "nonet")), "system_u:system_r:container_t:s0:c1,c2")
     assert [str(finding) for finding in testimony.findings] == []
     assert _packets(testimony, "dns")["exchange udp ipv4"] == "ECONNREFUSED at call 2"
+    (dns,) = (role for role in on_base.roles.verify(policy).roles if role.role == "dns")
+    assert any("always_check_network" in limit and "unlabeled_t:packet send" in limit for limit in dns.limits)
     assert _packets(testimony, "nonet")["exchange udp ipv4"] == "EACCES at call 1"
 
 

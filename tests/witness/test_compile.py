@@ -13,7 +13,6 @@ from pytest_subprocess import FakeProcess
 
 from labelgen import programs
 from labelgen.errors import MachineError
-from labelgen.programs import ProgramFailed
 from labelgen.witness import compile as compiling
 
 
@@ -33,8 +32,9 @@ def test_what_gcc_says_is_passed_on(fp: FakeProcess) -> None:
     gcc = programs.find("gcc")
     fp.register([gcc, "--version"], stdout=b"gcc 12\n")
     fp.register([gcc, fp.any()], returncode=1, stderr=b"cannot find -lc\n")
-    with pytest.raises(ProgramFailed, match="cannot find -lc"):
+    with pytest.raises(MachineError, match="cannot find -lc") as caught:
         compiling.probe()
+    assert "apt-get install libc6-dev or dnf install glibc-static" in str(caught.value.hint)
 
 
 def test_a_failed_compilation_leaves_nothing(fp: FakeProcess, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Optional
@@ -96,6 +97,30 @@ def test_what_the_kernel_said_comes_with_the_probes_last_words(tmp_path: Path) -
     ) as caught:
         _boot(tmp_path, f"{said}; sleep 0.2; echo rubbish; sleep 321")
     assert caught.value.message.splitlines()[-1] == str(machine.LAST_WORDS - 1)
+
+
+def _free(monkeypatch: pytest.MonkeyPatch, free: dict[Path, int]) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free[place]))
+
+
+def test_where_memory_is_short_temporary_files_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container has 64 MB in /dev/shm, and User Mode Linux hangs where its own memory has no room."""
+    disk = Path(tempfile.gettempdir())
+    monkeypatch.setattr(machine, "MEMORY", tmp_path)
+    monkeypatch.setattr(machine, "processors", lambda: [0, 1])
+    _free(monkeypatch, {tmp_path: 64 << 20, disk: 1 << 30})
+    with pytest.raises(WitnessError, match=f"HOME={disk}/labelgen-"):
+        _boot(tmp_path, "echo HOME=$HOME")
+
+
+def test_without_room_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MEMORY", tmp_path)
+    monkeypatch.setattr(machine, "processors", lambda: [0, 1])
+    _free(monkeypatch, {tmp_path: 64 << 20, Path(tempfile.gettempdir()): 100 << 20})
+    with pytest.raises(MachineError, match=f"no room for the kernels: 17[0-9] MB are needed in {tmp_path} or "):
+        _boot(tmp_path, f"touch {tmp_path}/started")
+    assert not (tmp_path / "started").exists()
 
 
 def test_without_a_kernel_the_message_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,6 +202,27 @@ def test_reach_that_is_wrong_is_found_though_libsepol_agrees_with_the_kernel(
     (first, *_) = _prove(policy, WEB).testimonies[0].findings
     assert (first.kernel, first.judge, first.expected) == ("ok", "ok", REFUSED)
     assert ", by libsepol ok" in str(first)
+
+
+def test_answers_of_several_boots_are_read_one_after_the_other(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """setools is not made for threads: it broke, sometimes, where two boots ended together."""
+    monkeypatch.setattr(machine, "processors", lambda: [0, 1])
+    monkeypatch.setattr(machine, "SIDE_BY_SIDE", {"uml": 2})
+    reading: list[int] = []
+
+    def read(*_: Any) -> prove.Testimony:
+        reading.append(1)
+        time.sleep(0.1)
+        said = "alone" if reading == [1] else "together"
+        reading.pop()
+        return prove.Testimony("uml", "6.1", "hardened", 0.0, True, ("", ""), (), (), limits=(said,))
+
+    monkeypatch.setattr(prove, "_testimony", read)
+    monkeypatch.setattr(prove, "make", lambda *_: Plan(Script(), HARDENED, {}))
+    monkeypatch.setattr(kernels, "modules", lambda _kernel: {})
+    monkeypatch.setattr(machine, "boot", lambda *_, **__: machine.Booted(Report("6.1", {}, {}, {}), ""))
+    proof = _prove(policy, WEB)
+    assert [t.limits for t in proof.testimonies] == [("alone",)] and not proof.holds
 
 
 # -- controls
