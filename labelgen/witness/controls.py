@@ -43,7 +43,8 @@ def _first(found: Iterator[str], what: str) -> str:
     context = next(found, None)
     if context is None:
         raise InputError(
-            f"no type of this policy is {what}", "give the contexts of the controls, or link the control types in"
+            f"no type of this policy is {what}, which the witness needs as a control",
+            "link such a type into a copy of the policy, and prove that",
         )
     return context
 
