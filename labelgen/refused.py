@@ -81,6 +81,7 @@ def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, K
 def refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
     """The constraints that refuse the role a permission on its own or on what carries no categories, as files on disk
     do; what it creates carries its own. Types that constraints cannot tell apart have one answer."""
+    # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
     seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), target == subject.domain, key)
     if seen not in answers:
@@ -111,9 +112,7 @@ def refused_beside_parent(subject: Subject) -> tuple[tuple[str, Key, Constraint]
 def _refused_beside_parent(subject: Subject) -> Iterator[tuple[str, Key, Constraint]]:
     verification = subject.verification
     for constraint in verification.policy.constraints:
-        if constraint.kind.endswith("validatetrans") or not _tells_apart(subject, constraint):
-            continue
-        found = next(_refused_beside(subject, constraint), None)
+        found = next(_refused_beside(subject, constraint), None) if _tells_apart(subject, constraint) else None
         if found:
             yield (*found, constraint)
 

@@ -61,7 +61,9 @@ from sabotages import (
     rules_of,
     told_permissions,
     told_sockets,
+    two_parents,
     uncaught_across_categories,
+    untold_of_two_parents,
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
@@ -244,6 +246,11 @@ def _across_categories(_: BuiltRoles, verification: Verification) -> object:
     return uncaught_across_categories(_found(verification, "dns"), verdict.limits(subject))
 
 
+def _of_two_parents(built: BuiltRoles, verification: Verification) -> object:
+    _raised(built, verification)
+    return untold_of_two_parents(_found(verification, "web"))
+
+
 def remember_all() -> None:
     """Have what is kept for a few policies kept for all of them."""
     for name in ("_outgoing", "_to_bounded"):
@@ -263,6 +270,7 @@ class Bench:
             self._linked("shipped roles", "shipped", lambda built, to: built.link(to), _raised),
             self._linked("more roles", "more", lambda built, to: built.link(to), _raised),
             self._linked("no categories", "shipped", across_categories, _across_categories),
+            Linked("two parents", "", self._two_parents, _of_two_parents),
             self._binary("a binary", "", _raised),
             *(self._hidden(hidden) for hidden in HIDDEN),
             Asked("what kernels ask for"),
@@ -301,6 +309,9 @@ class Bench:
             return on_binary(self.roles["shipped"], self._folder(name), hidden)
 
         return Linked(name, hidden, make, complain)
+
+    def _two_parents(self) -> tuple[BuiltRoles, Path]:
+        return two_parents(self.roles["shipped"], self._folder("two parents"))
 
     def _hidden(self, hidden: Hidden) -> Linked:
         def complain(_: BuiltRoles, verification: Verification) -> object:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bases import BuiltRoles
@@ -254,6 +254,34 @@ def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str
     words = "; ".join(f"{tclass} {perms}" for tclass, perms in LIMITS.items())
     told = " ".join(limits)
     return missing + [text for text in (f"for: {words}.", f"for: {LIMITS_ON_PROCESSES}.") if text not in told]
+
+
+# -- roles of two parents
+
+ANOTHER_PARENT = "container_userns_t"
+
+
+def two_parents(built: BuiltRoles, folder: Path) -> tuple[BuiltRoles, Path]:
+    """The roles, the last of them as if it had another parent than the others, and constraints that let only that
+    parent by: of the others' parent they say nothing."""
+    *others, web = built.prepared.files
+    web = replace(web, role=web.role.model_copy(update={"parent": ANOTHER_PARENT}))
+    (folder / "constraints.cil").write_text(
+        f"(constrain (process (transition)) (or (neq t1 spc_t) (eq t2 {ANOTHER_PARENT})))\n"
+        f"(constrain (file (getattr)) (eq t1 {ANOTHER_PARENT}))\n"
+    )
+    built = replace(built, prepared=replace(built.prepared, files=[*others, web]))
+    return built, built.link(folder, [folder / "constraints.cil"])
+
+
+def untold_of_two_parents(findings: Sequence[Finding]) -> list[str]:
+    """What is not told about web on that base."""
+    told = " ".join(finding.message for finding in findings)
+    wanted = (
+        f"a constraint lets spc_t start {ANOTHER_PARENT} and not lxc_web_t",
+        f"a constraint keeps lxc_web_t from what {ANOTHER_PARENT} may do",
+    )
+    return [text for text in wanted if text not in told]
 
 
 # -- what a binary hides

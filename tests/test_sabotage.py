@@ -23,7 +23,9 @@ from sabotages import (
     rules_of,
     told_permissions,
     told_sockets,
+    two_parents,
     uncaught_across_categories,
+    untold_of_two_parents,
 )
 
 from labelgen import base as bases
@@ -120,6 +122,15 @@ def test_every_permission_of_sockets_and_labelled_networking_is_told(
 def test_what_crosses_categories_is_told(reference_roles: BuiltRoles, tmp_path: Path) -> None:
     dns = next(r for r in reference_roles.verify(across_categories(reference_roles, tmp_path)).roles if r.role == "dns")
     assert uncaught_across_categories(dns.findings, dns.limits) == []
+
+
+def test_what_is_found_of_one_parent_is_not_said_of_another(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    built, policy = two_parents(reference_roles, tmp_path)
+    roles = {role.role: role.findings for role in built.verify(policy).roles}
+    assert untold_of_two_parents(roles["web"]) == []
+    said = " ".join(finding.message for finding in roles["dns"])
+    assert "start container_t" not in said
+    assert "from what container_t may do" not in said
 
 
 def test_all_that_kernels_ask_for_is_known() -> None:
