@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
 from labelgen.conditions import Condition
-from labelgen.policy import Guard, Policy, Rule, members
+from labelgen.policy import XPERM_RULES, Guard, Policy, Rule, members
 
 if TYPE_CHECKING:
     from labelgen.origins import Origins
@@ -150,13 +150,14 @@ def xperm_ranges(text: str) -> set[int]:
 
 
 class Xperms:
-    """The extended permissions of a type: where any rule filters a class on a target, only what it lists passes
-    (services.c, services_compute_xperms_drivers)."""
+    """The extended permissions of a type: where any rule is about those of a class on a target, be it one that only
+    audits, nothing passes but what allowxperm lists (services.c, services_compute_xperms_drivers; avc.c,
+    avc_has_extended_perms)."""
 
     def __init__(self, policy: Policy, type_name: str) -> None:
         self.filters: dict[tuple[str, str, int], set[int]] = defaultdict(set)
-        for rule in policy.rules_of_kind("allowxperm", type_name):
-            numbers = xperm_ranges(rule.xperms)
+        for rule in (rule for kind in sorted(XPERM_RULES) for rule in policy.rules_of_kind(kind, type_name)):
+            numbers = xperm_ranges(rule.xperms) if rule.kind == "allowxperm" else set()
             for number in members(policy.bits[rule.target]):
-                for kind in rule.perms:
-                    self.filters[rule.tclass, kind, number] |= numbers
+                for perm in rule.perms:
+                    self.filters[rule.tclass, perm, number] |= numbers

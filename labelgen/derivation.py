@@ -482,10 +482,11 @@ class Deriver:
 
     def own_xperms(self) -> Iterator[SharedRule]:
         """The parent's extended permissions on its own sockets: a role that gets ioctl on them must be filtered alike,
-        for without any such rule every ioctl command would be allowed (services.c, services_compute_xperms_drivers)."""
+        for without any such rule every ioctl command would be allowed, and with one that only audits none
+        (services.c, services_compute_xperms_drivers)."""
         for rule in self.policy.rules_from(self.parent):
             if (
-                rule.kind == "allowxperm"
+                rule.kind in XPERM_RULES
                 and rule.tclass in self.network.classes
                 and self.policy.bits[rule.target] & self.parent_bit
             ):
