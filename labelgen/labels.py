@@ -115,10 +115,9 @@ def _labels(subject: Subject, domain: str) -> dict[Rule, int]:
     bits = subject.policy.bits
     for rule in subject.policy.labelling_from(domain):
         if rule.tclass != "process" and rule.tclass not in subject.policy.socket_classes:
-            targets = bits[rule.target]
-            if targets & bits[domain]:
-                targets = targets & ~bits[domain] | subject.bit
-            found[rule._replace(source="", target="")] |= targets
+            # Linkers write these rules out for each type, for the kernel looks for no attribute (security_compute_sid).
+            on_itself = rule.target == domain
+            found[rule._replace(source="", target="")] |= subject.bit if on_itself else bits[rule.target]
     return found
 
 
