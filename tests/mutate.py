@@ -40,9 +40,9 @@ from types import FrameType
 from typing import Any, Callable, Optional
 from unittest import mock
 
-import hypothesis
 import pytest
 from bases import BuiltRoles, OnBase
+from hypothesis import Phase, settings
 from judge import Judge, port_types
 from mutants import Mutant, Mutator, Survivors, explained, put_in_place, statements
 from sabotages import (
@@ -378,8 +378,9 @@ class Tests(Case):
 
     def complaints(self) -> object:
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest", "--no-header"]
-        hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
-        hypothesis.settings.load_profile("same")
+        phases = (Phase.explicit, Phase.generate)  # one example is enough, be it the smallest or not
+        settings.register_profile("same", derandomize=True, deadline=None, database=None, phases=phases)
+        settings.load_profile("same")
         arguments = [*options, str(HERE / f"{self.name}.py")]
         with tempfile.TemporaryDirectory() as scratch, Path(os.devnull).open("w") as nowhere:
             kept = mock.patch.dict(os.environ, XDG_CACHE_HOME=scratch)  # what a mutant makes is nobody else's

@@ -76,6 +76,13 @@ def test_an_expression_is_divided_where_parentheses_change_what_it_matches(expre
         assert is_divided(expression)
 
 
+@pytest.mark.parametrize("category", [r"\d", r"\D", r"\s", r"\S", r"\w", r"\W", r"[^\s]", r"[\Da]"])
+def test_a_category_is_the_signs_of_ascii_that_it_is_for_pcre2(category: str) -> None:
+    """Without UCP, as libselinux compiles them, PCRE2's categories are those of Python's re.ASCII."""
+    for sign in map(chr, range(1, 128)):
+        assert meet(category, re.escape(sign)) == bool(re.fullmatch(category, sign, re.ASCII)), sign
+
+
 @pytest.mark.parametrize(
     ("expression", "divided"),
     [("a|b", True), ("(a|b)", False), (r"(a\)|b)", False), ("[a|b]", False), ("[]|]", False), ("[^]|]", False),
