@@ -8,9 +8,8 @@
 What is taken out: see mutants.py. A mutant is tried in a forked process, in which all policies are linked and read
 already: against those sabotages, harmless changes, untouched roles, decisions of libsepol and files of tests in which
 what is mutated runs, until one of them is told otherwise than it should be. First comes what noticed it the last time.
-What none of these notices is tried by tests that start programs of their own (TESTS). A mutant is tried again only when
-the code or what noticed it has changed. Exit status: 0 when none survives but those that a comment in the code
-explains.
+A mutant is tried again only when the code or what noticed it has changed. Exit status: 0 when none survives but those
+that a comment in the code explains.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -102,14 +100,12 @@ FORGOTTEN: dict[str, tuple[str, ...]] = {
 AT_ONCE = 16  # cases for one process: those that come later need not be made for what the first ones notice
 MOST_SECONDS = 30  # of a processor, for one case: a mutant may never end
 
-# What tries a mutant that nothing else notices: module -> test files.
-TESTS: dict[str, tuple[str, ...]] = {"claims": ("test_evidence.py",)}
-
 # The files of tests that notice mutants in this process -> the modules whose mutants they try, and whether they do so
 # before the policies, for they take less than to link one.
 TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_conditions": (("conditions",), True),
     "test_constraints": (("constraints",), True),
+    "test_evidence": (("access", "claims", "conditions", "reach"), False),
     "test_expressions": (("expressions",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
     "test_judge": (("access", "policy", "reach"), False),
@@ -661,8 +657,6 @@ class Trials:
         for name, digest in self.memory.results.get(str(mutant), {}).get("by", {}).items():
             if name in self.cases and self.cases[name].digest == digest:
                 return name
-            if "::" in name and _test_digest(name) == digest:
-                return name
         return None
 
     def killer(self, mutant: Mutant) -> str:
@@ -688,7 +682,7 @@ class Trials:
                 return known
             let_by.update((case.name, case.digest) for case in some)
             self.memory.results[str(mutant)] = {"let_by": let_by}
-        return self._by_tests(mutant, let_by)
+        return ""
 
     def _try(self, mutant: Mutant, cases: Sequence[Case]) -> str:
         for case in cases:
@@ -712,53 +706,10 @@ class Trials:
                 raise AssertionError(f"{module} is noticed by {case.name} as it is: {said}")
             passed[case.name] = case.digest
 
-    def _by_tests(self, mutant: Mutant, let_by: dict[str, str]) -> str:
-        for file in TESTS.get(mutant.module, ()):
-            if let_by.get(file) == _test_digest(file):
-                continue
-            failed = failing_test(mutant, file)
-            if failed:
-                self.memory.results[str(mutant)] = {"by": {failed: _test_digest(failed)}}
-                return failed
-            let_by[file] = _test_digest(file)
-        return ""
-
 
 def _words(mutant: Mutant) -> list[str]:
     words = [word for word in re.findall(r"\w+", mutant.text) if "_" in word or len(word) > 5]
     return [*words, f"claims: {mutant.scope}"]
-
-
-# A mutant in the place of its module, for every Python that is started with this folder in its path.
-IN_PLACE = """
-import importlib.util, sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == {name!r}:
-            return importlib.util.spec_from_file_location(name, {file!r})
-sys.meta_path.insert(0, Finder())
-"""
-
-
-def failing_test(mutant: Mutant, file: str) -> str:
-    """The first test of a file that fails with a mutant; nothing if all pass."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / f"{mutant.module}.py"
-        source.write_text(mutant.source())
-        words = {"name": f"labelgen.{mutant.module}", "file": str(source)}
-        (Path(scratch) / "sitecustomize.py").write_text(IN_PLACE.format(**words))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
-        environment = {**os.environ, "PYTHONPATH": scratch}
-        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+)", done.stdout, re.M)
-    return failed[1] if failed and "::" in failed[1] else f"{file}::does not run"
-
-
-def _test_digest(name: str) -> str:
-    """The digest of a test's file."""
-    return _digest([(HERE / name.partition("::")[0]).read_bytes()])
 
 
 # -- the command
