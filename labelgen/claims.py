@@ -49,6 +49,8 @@ Where = tuple[Union[str, int], ...]
 # The categories of two containers of one host.
 ONE, TWO = ("c1", "c2"), ("c3", "c4")
 SYSTEM = ("system_u", "system_r")
+# Names that no policy can have: of an SELinux user and a role which no constraint names.
+UNNAMED = ("another user", "another role")
 
 # What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
 # what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
@@ -294,8 +296,8 @@ class Verification:
 
     @cached_property
     def identities(self) -> list[tuple[str, str]]:
-        """SELinux users and roles: the system's, and those that constraints name."""
-        users, selinux_roles = {SYSTEM[0]}, {SYSTEM[1]}
+        """SELinux users and roles: the system's, those that constraints name, and one that none names."""
+        users, selinux_roles = {SYSTEM[0], UNNAMED[0]}, {SYSTEM[1], UNNAMED[1]}
         for constraint in self.policy.constraints:
             for operand, names, _ in leaves(constraint.expression):
                 (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
@@ -998,12 +1000,7 @@ def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, 
 def _refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
     check = subject.verification.constraints.refusing
     mine, theirs = (single_level("system_u", "system_r", name, "c1", "c2") for name in (subject.domain, subject.parent))
-    for user, selinux_role in (
-        ("system_u", "system_r"),
-        ("system_u", "other_r"),
-        ("other_u", "system_r"),
-        ("other_u", "other_r"),
-    ):
+    for user, selinux_role in subject.verification.identities:
         source = single_level(user, selinux_role, runtime)
         for constraint in check(source, mine, "process", "transition"):
             if constraint not in check(source, theirs, "process", "transition"):
@@ -1014,7 +1011,7 @@ def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
     """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
     attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
     for user, selinux_role, text in refused_identities(subject, runtime):
-        if subject.verification.exact or (user, selinux_role) == ("system_u", "system_r"):
+        if subject.verification.exact or (user, selinux_role) == SYSTEM:
             yield subject.finding(
                 "enterable",
                 f"a constraint lets {runtime} start {subject.parent} and not {subject.domain}",
