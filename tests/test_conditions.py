@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from typing import Callable, Union
+from typing import Callable, Optional, Union
 
 import pytest
 from hypothesis import given
@@ -74,3 +74,29 @@ def test_one_implies_another_where_no_setting_says_otherwise(one: Tree, other: T
 def test_what_is_no_condition_is_refused(tokens: list[str]) -> None:
     with pytest.raises(ValueError, match="is not a condition"):
         conditions.parse_postfix(tokens)
+
+
+def _smallest(tree: Tree) -> Optional[int]:
+    """How few of the booleans, set in some way, are enough for it to hold whatever the others are."""
+    for number in range(len(NAMES) + 1):
+        for names in itertools.combinations(NAMES, number):
+            for values in itertools.product((True, False), repeat=number):
+                if _suffices(tree, dict(zip(names, values))):
+                    return number
+    return None
+
+
+def _suffices(tree: Tree, setting: dict[str, bool]) -> bool:
+    return all(_true(tree, s) for s in SETTINGS if setting.items() <= s.items())
+
+
+@given(_trees())
+def test_the_smallest_setting_is_the_smallest_that_suffices(tree: Tree) -> None:
+    found = conditions.smallest_setting(conditions.parse_postfix(_postfix(tree)))
+    assert (None if found is None else len(found)) == _smallest(tree)
+    assert found is None or _suffices(tree, found)
+
+
+def test_what_always_holds_needs_nothing_and_what_never_does_has_no_setting() -> None:
+    assert conditions.smallest_setting(True) == {}
+    assert conditions.smallest_setting(False) is None

@@ -3,62 +3,16 @@ claim, which libsepol breaks too."""
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from pathlib import Path
 
 import pytest
 from bases import BuiltRoles, quiet
-from hypothesis import given
-from hypothesis import strategies as st
 
 from labelgen import base as bases
-from labelgen import build, conditions
+from labelgen import build
 from labelgen.claims import Finding
-from labelgen.conditions import Condition
 from labelgen.shipped import packaged
-
-NAMES = "abcd"
-
-
-def _expressions() -> st.SearchStrategy[Condition]:
-    return st.recursive(
-        st.sampled_from(NAMES).map(conditions.boolean),
-        lambda inner: st.one_of(
-            inner.map(conditions.negation),
-            st.tuples(inner, inner).map(lambda two: conditions.both(*two)),
-            st.tuples(inner, inner).map(lambda two: conditions.either(*two)),
-        ),
-        max_leaves=8,
-    )
-
-
-def _settings() -> list[dict[str, bool]]:
-    """Every setting of some of the booleans, those of fewest first."""
-    return [
-        dict(zip(names, values))
-        for number in range(len(NAMES) + 1)
-        for names in itertools.combinations(NAMES, number)
-        for values in itertools.product((True, False), repeat=number)
-    ]
-
-
-def _suffices(condition: Condition, setting: dict[str, bool]) -> bool:
-    rest = [name for name in NAMES if name not in setting]
-    return all(
-        conditions.holds(condition, {**setting, **dict(zip(rest, values))})
-        for values in itertools.product((True, False), repeat=len(rest))
-    )
-
-
-@given(_expressions())
-def test_the_smallest_setting_is_the_smallest_that_suffices(condition: Condition) -> None:
-    found = conditions.smallest_setting(condition)
-    first = next((setting for setting in _settings() if _suffices(condition, setting)), None)
-    assert (found is None) == (first is None)
-    if found is not None and first is not None:
-        assert _suffices(condition, found)
-        assert len(found) == len(first)
 
 
 def _findings(reference_roles: BuiltRoles, folder: Path, text: str, role: str) -> list[Finding]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelgen.policy import Portcon
-from labelgen.ports import LAST_PORT, PortTable
+from labelgen.ports import LAST_PORT, PortTable, Segment, as_text, own_port_type_names
 
 EDGES = st.one_of(st.integers(0, 30), st.sampled_from([1, 2, 1023, 1024, LAST_PORT - 1, LAST_PORT]))
 RANGES = st.tuples(EDGES, EDGES).map(sorted)
@@ -32,6 +32,7 @@ def test_every_port_has_the_type_that_the_kernel_finds(made: list[tuple[str, lis
         for port in sorted(port for port in asked if 1 <= port <= LAST_PORT):
             (segment,) = ports.within(protocol, port, port)
             assert (segment.low, segment.high, segment.type) == (port, port, looked_up(cons, protocol, port))
+            assert segment.context == f"context of {segment.type[: -len('_t')]}"
 
 
 @given(PORTCONS, RANGES)
@@ -51,3 +52,26 @@ def test_the_segments_of_types_are_all_that_have_them_in_order(made: list[tuple[
     wanted = [segment for segment in ports.segments["tcp"] if segment.type in ("a_t", "initial_t")]
     assert ports.of_types("tcp", ["initial_t", "a_t", "a_t", "nobodys_t"]) == wanted
     assert ports.of_type("tcp", "a_t") == [segment for segment in wanted if segment.type == "a_t"]
+
+
+def test_a_segment_is_written_as_a_number_or_a_range() -> None:
+    assert [str(Segment(80, high, "http_t", "")) for high in (80, 90)] == ["80", "80-90"]
+
+
+@given(st.lists(RANGES, max_size=6))
+def test_ranges_are_written_in_order_with_neighbours_joined(ranges: list[list[int]]) -> None:
+    text = as_text((low, high) for low, high in ranges)
+    written = [tuple(map(int, part.split("-"))) for part in text.split(", ") if part]
+    assert all(len(part) == 1 or part[0] < part[1] for part in written)
+    assert all(one[-1] + 1 < other[0] for one, other in zip(written, written[1:]))
+    assert {n for part in written for n in range(part[0], part[-1] + 1)} == {
+        n for low, high in ranges for n in range(low, high + 1)
+    }
+
+
+def test_the_names_of_a_roles_own_port_types() -> None:
+    """For its only one, for one in the place of another type, and for binding or connecting only."""
+    assert own_port_type_names("web", ["hi_port_t"]) == {
+        *("lxc_web_port_t", "lxc_web_bind_port_t", "lxc_web_connect_port_t"),
+        *("lxc_web_hi_port_t", "lxc_web_bind_hi_port_t", "lxc_web_connect_hi_port_t"),
+    }
