@@ -107,7 +107,7 @@ def test_what_cannot_be_told_may_match_anything(expression: str) -> None:
     [
         ("a(?=b)b", "ab"), ("a(?!c)b", "ab"), ("a(?<=a)b", "ab"), ("^ab$", "ab"), (r"a\bb?", "a"), (r"(a)\1", "aa"),
         ("(a)?(?(1)b|c)", "ab"), (f"a{{{MOST_COPIES + 1}}}", "a" * (MOST_COPIES + 1)), ("é", "[à-ü]"), ("[^a]", "é"),
-        ("(?:ab)*", "abab"), ("a.c", "aéc"), ("(?>a|ab)c", "ac"), ("a++b", "aab"),
+        ("(?:ab)*", "abab"), ("a.c", "aéc"), ("(?>a|ab)c", "ac"), ("a++b", "aab"), ("a|b", "a/x"), ("a|b", "/xb"),
     ],
 )  # fmt: skip
 def test_what_looks_about_itself_or_says_something_again_is_let_by(one: str, other: str) -> None:
@@ -118,7 +118,8 @@ def test_what_looks_about_itself_or_says_something_again_is_let_by(one: str, oth
 @pytest.mark.parametrize(
     ("one", "other"),
     [("ab", "a"), ("a", ""), ("a{3}", "aa"), ("a{2,3}", "aaaa"), ("a+", "b+"), ("[^a]", "a"), ("[^a-z]", "[b-y]"),
-     (r"\W", "[a-z_0-9]"), ("(ab|cd)", "(ad|cb)"), ("a(bc)?", "ab"), ("(ab)+", "(ab)*a"), (r"\.", "a")],
+     (r"\W", "[a-z_0-9]"), ("(ab|cd)", "(ad|cb)"), ("a(bc)?", "ab"), ("(ab)+", "(ab)*a"), (r"\.", "a"),
+     ("a+?", "b+"), ("^a$", "b"), (r"a\b", "b"), ("a(?=b)", "b"), ("a(?!b)", "b")],
 )  # fmt: skip
 def test_what_no_path_matches_does_not_meet(one: str, other: str) -> None:
     assert not meet(one, other)
