@@ -452,13 +452,12 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping
         texts = programs.side_by_side(
             lambda pair: _to_cil(source, pair[0], pair[1], scratch), list(zip(source.files, contents))
         )
-    own = local.ports(extra.get(local.PORTS, b""))
-    settings = extra.get(local.SETTINGS, b"")
+    own, settings = local.statements(extra), extra.get(local.SETTINGS, b"")
     modules = {
-        file: local.with_handle_unknown(local.without_ports(text, own), settings)
+        file: local.with_tunables(local.with_handle_unknown(local.without(text, own), settings), extra)
         for file, text in _others(source, texts).items()
     }
-    whole = b"".join((*modules.values(), *(port.cil + b"\n" for port in own)))
+    whole = b"".join((*modules.values(), local.of_base(own, modules.values())))
     for name, content in extra.items():
         (folder / name).write_bytes(content)
     (folder / "base.cil").write_bytes(whole)

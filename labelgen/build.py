@@ -150,7 +150,7 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
     together, contexts = policy.with_suffix(".cil"), policy.with_suffix(".fc")
     try:
         with output.temporary() as scratch:
-            modules = [local.behind_ports(path, base.folder / local.PORTS, scratch) for path in cil]
+            modules = local.beside_roles(cil, base.folder, scratch)
             together.write_bytes(gathered(path.read_bytes() for path in modules))
             try:
                 bases.link([base.cil, together], base.mls, policy, contexts)

@@ -260,9 +260,7 @@ class Verification:
     entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
-    refusals: dict[tuple[int, int, bool, Key], tuple[Constraint, ...]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
     beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -570,7 +568,9 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
     for node in subject.policy.node_types:
         if parent & subject.policy.bits[node]:
             yield Need(tclass, "node_bind", (node,), "to bind an address")
-    yield Need(tclass, "name_bind", (segment.type,), f"the type of {protocol}/{segment}")
+    for label in subject.policy.any_address:
+        yield Need(tclass, "node_bind", (label.split(":")[2],), "to bind any address", label)
+    yield Need(tclass, "name_bind", (segment.type,), f"the type of {protocol}/{segment}", segment.context)
     yield from (
         Need(tclass, perm, (subject.domain,), "to serve")
         for perm in ("listen", "accept")
@@ -602,7 +602,7 @@ def _lacking(subject: Subject, need: Need) -> Iterator[tuple[str, tuple[str, ...
     if left is not True:
         words = f"{subject.domain} is refused what it declares by a bound (typebounds): {need}"
         yield words, (), conditions.negation(left)
-    for constraint in (text for target in need.targets for text in refused.refusing(subject, key, target)):
+    for constraint in (text for target in need.targets for text in refused.refusing(subject, key, target, need.label)):
         words = f"{subject.domain} is refused what it declares by a constraint: {need}"
         yield words, (constraint.text,), True
 

@@ -43,6 +43,13 @@ def single_level(user: str, role: str, type_name: str, *categories: str) -> Cont
     return Context(user, role, type_name, level, level)
 
 
+def context_of(policy: Policy, label: str) -> Context:
+    """The context that a label such as `system_u:object_r:http_port_t:s0:c5` writes."""
+    user, role, type_name, levels = label.split(":", 3)
+    low, high = (Level(*level) for level in policy.levels(levels))
+    return Context(user, role, type_name, low, high)
+
+
 def _spans(expression: tuple[object, ...]) -> list[int]:
     """For each place of a postfix expression, where the operand or term that ends there starts."""
     starts: list[int] = []

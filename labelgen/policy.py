@@ -458,6 +458,16 @@ class Policy:
         )
 
     @cached_property
+    def any_address(self) -> tuple[str, ...]:
+        """The labels of any address, of IPv4 and of IPv6: of the first nodecon that holds zero, else of the initial SID
+        (security_node_sid, ss/services.c)."""
+        found: dict[int, str] = {}
+        for item in self._policy.nodecons():
+            if not int(item.network.network_address):
+                found.setdefault(item.network.version, str(item.context))
+        return tuple(sorted({found.get(version, self.initial_contexts["node"]) for version in (4, 6)}))
+
+    @cached_property
     def booleans(self) -> dict[str, bool]:
         """Boolean -> its default."""
         return {item.name: bool(item.state) for item in self._policy.bools()}

@@ -31,15 +31,18 @@ if TYPE_CHECKING:
 
 # A catch-all type has hundreds of ranges.
 MOST_RANGES = 12
+LOWEST = "s0"  # the level that ports have
 
 
 class Need(NamedTuple):
-    """One permission that an action takes, on any one of the `targets`, and why."""
+    """One permission that an action takes, on any one of the `targets`, and why; of a port or an address also its whole
+    label, which constraints look at."""
 
     tclass: str
     perm: str
     targets: tuple[str, ...]
     why: str
+    label: str = ""
 
     def __str__(self) -> str:
         return f"{' or '.join(self.targets)}:{self.tclass} {self.perm} ({self.why})"
@@ -172,7 +175,7 @@ class Reach:
         yield Need(tclass, "bind", (self.domain,), "to bind it")
         yield Need(tclass, "node_bind", self.nodes, "to bind an address")
         if port < privileged_below or not unchecked[0] <= port <= unchecked[1]:
-            yield Need(tclass, "name_bind", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
+            yield self._on_port(tclass, "name_bind", protocol, port)
         if port < privileged_below:
             yield Need("capability", "net_bind_service", (self.domain,), f"for ports below {privileged_below}")
 
@@ -182,7 +185,7 @@ class Reach:
         yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "connect", (self.domain,), "to connect it")
         if self.checks_connect(PROTOCOLS[protocol]):
-            yield Need(tclass, "name_connect", (self.port_type(protocol, port),), f"the type of {protocol}/{port}")
+            yield self._on_port(tclass, "name_connect", protocol, port)
 
     def send_needs(self, protocol: str) -> Iterator[Need]:
         """What sending on a fresh socket takes (selinux_socket_sendmsg)."""
@@ -190,9 +193,12 @@ class Reach:
         yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "write", (self.domain,), "to send on it")
 
-    def port_type(self, protocol: str, port: int) -> str:
-        """The type of a port."""
-        return next(self.ports.within(protocol, port, port)).type
+    def _segment(self, protocol: str, port: int) -> Segment:
+        return next(self.ports.within(protocol, port, port))
+
+    def _on_port(self, tclass: str, perm: str, protocol: str, port: int) -> Need:
+        segment = self._segment(protocol, port)
+        return Need(tclass, perm, (segment.type,), f"the type of {protocol}/{port}", segment.context)
 
     # -- questions
 
@@ -226,12 +232,16 @@ class Reach:
 
     def _about(self, protocol: str, port: int) -> str:
         """The type of a port, and every port that has it: they are granted together."""
-        port_type = self.port_type(protocol, port)
+        port_type, label = self._segment(protocol, port)[2:]
         segments = self.ports.of_type(protocol, port_type)
         ranges = as_text((segment.low, segment.high) for segment in segments[:MOST_RANGES])
         if len(segments) > MOST_RANGES:
             ranges += f" and {len(segments) - MOST_RANGES} more ranges"
-        return f"{protocol}/{port} has the type {port_type}, the type of {protocol} {ranges}"
+        words = f"{protocol}/{port} has the type {port_type}, the type of {protocol} {ranges}"
+        level = label.split(":", 3)[3]
+        if level == LOWEST:
+            return words
+        return f"{words}, and the level {level}: a constraint may ask for its categories"
 
     def can_create(self, tclass: str) -> Answer:
         """Whether the domain can open a socket of a class."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
 from labelgen.conditions import Condition
-from labelgen.constraints import Constraints, Context, leaves, single_level
+from labelgen.constraints import Constraints, Context, context_of, leaves, single_level
 from labelgen.derivation import FILE_TYPE
 from labelgen.network import LEADING
 from labelgen.policy import Constraint, members
@@ -78,23 +78,31 @@ def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, K
 # -- constraints
 
 
-def refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
-    """The constraints that refuse the role a permission on its own or on what carries no categories, as files on disk
-    do; what it creates carries its own. Types that constraints cannot tell apart have one answer."""
+def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[Constraint, ...]:
+    """The constraints that refuse the role a permission on its own, on what has the whole `label`, or on what carries
+    no categories, as files on disk do; what it creates carries its own. Types that constraints cannot tell apart have
+    one answer."""
     # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
-    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), target == subject.domain, key)
+    context = context_of(subject.policy, label) if label else None
+    others = context.rest if context else target == subject.domain
+    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), others, key)
     if seen not in answers:
-        answers[seen] = _refusing(subject, key, target)
+        answers[seen] = (
+            constraints.refusing(_itself(subject), context, *key) if context else _refusing(subject, key, target)
+        )
     return answers[seen]
+
+
+def _itself(subject: Subject) -> Context:
+    return single_level(*SYSTEM, subject.domain, *OWN)
 
 
 def _refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
     of_its_own = target == subject.domain or key[1] == "create"
     role = SYSTEM[1] if target == subject.domain else OBJECT
-    source = single_level(*SYSTEM, subject.domain, *OWN)
     return subject.verification.constraints.refusing(
-        source, single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ())), *key
+        _itself(subject), single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ())), *key
     )
 
 

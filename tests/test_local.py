@@ -1,16 +1,20 @@
-"""What `semanage` set on a host counts as it does there: its ports before the policy's, its file contexts after."""
+"""What `semanage` set on a host counts as it does there: its ports and nodes before the policy's, its interfaces in
+their place, its file contexts after."""
 
 from __future__ import annotations
 
 import shutil
+from ipaddress import ip_address
 from pathlib import Path
 
+import judge
 import pytest
 from bases import quiet
 
 from labelgen import base as bases
 from labelgen import build, programs
-from labelgen.policy import Policy
+from labelgen.errors import InputError
+from labelgen.policy import Policy, setools_module
 from labelgen.reach import port_table
 from labelgen.shipped import packaged
 from labelgen.verdict import RoleVerdict
@@ -42,7 +46,7 @@ def test_a_wide_range_of_the_hosts_own_comes_before_a_narrow_one_of_the_policy(s
     """libsepol puts it at the head of the list (sepol_port_modify), and the first that matches counts."""
     before = types(store, 19, 20, 22, 25, 31, 443)
     (store / "active" / "ports.local").write_text(
-        "# by semanage\nportcon tcp 20-30 system_u:object_r:http_port_t:s0\n"
+        "# by semanage\nportcon tcp 20 - 30 system_u:object_r:http_port_t:s0\n"
         "portcon tcp 25 system_u:object_r:smtp_port_t:s0\n"
     )
     after = types(store, 19, 20, 22, 25, 31, 443)
@@ -54,7 +58,7 @@ def test_a_wide_range_of_the_hosts_own_comes_before_a_narrow_one_of_the_policy(s
 
 
 def test_a_range_of_the_hosts_own_cuts_one_of_the_policy(store: Path) -> None:
-    (store / "active" / "ports.local").write_text("portcon tcp 8009-8400 system_u:object_r:smtp_port_t:s0\n")
+    (store / "active" / "ports.local").write_text("portcon tcp 8009 - 8400 system_u:object_r:smtp_port_t:s0\n")
     assert types(store, 8008, 8009, 8400) == ["http_port_t", "smtp_port_t", "smtp_port_t"]
 
 
@@ -152,3 +156,152 @@ def test_what_a_host_does_with_the_unknown_counts_whatever_its_policy_says(store
         settings.write_text(text)
         found.append(Policy(bases.open_base(bases.locate(str(place))).policy).handle_unknown)
     assert found == ["deny", "allow"]
+
+
+# -- a host that libsemanage made
+
+OWN = {
+    "ports.local": """portcon tcp 20 - 30 system_u:object_r:http_port_t:s0
+portcon tcp 35 system_u:object_r:smtp_port_t:s0:c5
+portcon tcp 443 system_u:object_r:http_port_t:s0-s0:c0.c3,c7
+portcon udp 1000 - 40000 system_u:object_r:http_port_t:s0
+""",
+    "nodes.local": """nodecon ipv4 10.0.0.0 255.0.0.0 system_u:object_r:lo_node_t:s0
+nodecon ipv4 10.1.0.0 255.255.0.0 system_u:object_r:inaddr_any_node_t:s0
+nodecon ipv4 0.0.0.0 0.0.0.0 system_u:object_r:link_local_node_t:s0:c1
+nodecon ipv4 127.0.0.0 255.0.0.0 system_u:object_r:multicast_node_t:s0
+nodecon ipv6 fd00:: ff00:: system_u:object_r:lo_node_t:s0
+nodecon ipv6 fe80:: ff00:: system_u:object_r:multicast_node_t:s0
+""",
+    "interfaces.local": """netifcon lo system_u:object_r:netif_t:s0 system_u:object_r:unlabeled_t:s0
+netifcon eth0 system_u:object_r:lo_netif_t:s0 system_u:object_r:lo_node_t:s0
+""",
+    "pkeys.local": "ibpkeycon fe80:: 1 - 65535 system_u:object_r:lo_node_t:s0\n",
+    "ibendports.local": "ibendportcon mlx4_0 2 system_u:object_r:lo_node_t:s0\n",
+}
+ADDRESSES = ("0.0.0.0", "10.0.0.1", "10.1.0.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "192.0.2.1")
+ADDRESSES_6 = ("::", "::1", "fd00::1", "fe80::1", "ff00::1", "2001:db8::1")
+TUNABLE = """(tunable own_tunable false)
+(typeattribute every_type)
+(typeattributeset every_type (all))
+(tunableif own_tunable (true (allow every_type self (udp_socket (create write)))))
+"""
+
+
+def semodule(root: Path, *arguments: str | Path) -> None:
+    programs.run("semodule", "-p", root, "-s", "own", "-n", *arguments)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A host whose policy libsemanage linked: the reference, and a module with a tunable."""
+    root = tmp_path / "root"
+    (root / "etc/selinux").mkdir(parents=True)
+    (root / "var/lib/selinux").mkdir(parents=True)
+    (root / "etc/selinux/semanage.conf").write_text("module-store = direct\nexpand-check = 0\n")
+    (tmp_path / "tunable.cil").write_text(TUNABLE)
+    semodule(root, "-i", *sorted(REFERENCE.glob("*.cil")), tmp_path / "tunable.cil")
+    return root
+
+
+def place(root: Path) -> Path:
+    return root / "var/lib/selinux/own"
+
+
+def labels(path: Path) -> object:
+    """What a policy labels besides ports: addresses, interfaces and InfiniBand, by the first that fits."""
+    policy = setools_module().SELinuxPolicy(str(path))
+    nodes = list(policy.nodecons())
+    found = []
+    for text in (*ADDRESSES, *ADDRESSES_6):
+        address = ip_address(text)
+        fitting = (str(n.context) for n in nodes if n.network.version == address.version and address in n.network)
+        found.append((text, next(fitting, "the initial SID")))
+    others = (policy.netifcons, policy.ibpkeycons, policy.ibendportcons, policy.bools)
+    return found, [sorted(map(str, kind())) for kind in others]
+
+
+def test_a_base_is_labelled_as_the_host_itself_links_it(made: Path) -> None:
+    """libsemanage links these files, and libsepol and setools read what it made."""
+    for name, text in OWN.items():
+        (place(made) / "active" / name).write_text(text)
+    semodule(made, "-P", "-B")
+    linked, ours = made / "etc/selinux/own/policy/policy.33", bases.open_base(bases.locate(str(place(made)))).policy
+    assert labels(ours) == labels(linked)
+    for protocol in ("tcp", "udp"):
+        assert judge.port_types(ours, protocol) == judge.port_types(linked, protocol)
+    levels = {con.low: con.context for con in Policy(ours).portcons if con.protocol == "tcp"}
+    assert levels[443].endswith(":s0 - s0:c0.c3,c7")
+    assert levels[35].endswith(":s0:c5")
+
+
+def test_tunables_that_a_host_keeps_are_booleans(made: Path) -> None:
+    assert roles(place(made), "nonet")["nonet"].holds
+    semodule(made, "-P", "-B")
+    (nonet,) = roles(place(made), "nonet").values()
+    assert [f.claim for f in nonet.findings if ("own_tunable", True) in f.booleans] == ["network"]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "role", "claim", "says"),
+    [
+        ("ports.local", "portcon tcp 9999 system_u:object_r:lxc_ftp_port_t:s0", "ftp", "network", "tcp/9999"),
+        ("ports.local", "portcon tcp 21 system_u:object_r:ftp_port_t:s0:c9", "ftp", "", ""),
+        (
+            "nodes.local",
+            "nodecon ipv4 10.0.0.0 255.0.0.0 system_u:object_r:lxc_web_t:s0",
+            "web",
+            "separate",
+            "lxc_web_t",
+        ),
+        ("nodes.local", "nodecon ipv4 0.0.0.0 0.0.0.0 system_u:object_r:lo_node_t:s0:c9", "web", "able", "any address"),
+        (
+            "nodes.local",
+            "nodecon ipv6 :: ff00:: system_u:object_r:etc_t:s0",
+            "web",
+            "able",
+            "etc_t:tcp_socket node_bind",
+        ),
+        (
+            "interfaces.local",
+            "netifcon eth9 system_u:object_r:netif_t:s0 system_u:object_r:lxc_web_content_t:s0",
+            "web",
+            "",
+            "",
+        ),
+        (
+            "interfaces.local",
+            "netifcon eth9 system_u:object_r:lxc_web_content_t:s0 system_u:object_r:unlabeled_t:s0",
+            "web",
+            "separate",
+            "lxc_web_content_t",
+        ),
+        ("pkeys.local", "ibpkeycon fe80:: 7 system_u:object_r:lxc_web_t:s0", "web", "separate", "lxc_web_t"),
+        ("ibendports.local", "ibendportcon mlx 1 system_u:object_r:lxc_web_t:s0", "web", "separate", "lxc_web_t"),
+        ("pkeys.local", "ibpkeycon fe80:: 7 system_u:object_r:lxc_dns_t:s0", "web", "", ""),
+    ],
+)
+def test_what_a_host_labels_itself_is_looked_at(
+    file: str, line: str, role: str, claim: str, says: str, store: Path
+) -> None:
+    """A type of a role's too, which a base without the roles does not have."""
+    (store / "active" / file).write_text(f"# by semanage\n\n{line}\n")
+    found = roles(store, role)[role].findings
+    assert {f.claim for f in found} == ({claim} if claim else set()), found
+    assert all(says in f" {f.message} {f.rules}" for f in found)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("ports.local", "portcon tcp twenty system_u:object_r:http_port_t:s0"),
+        ("nodes.local", "nodecon ipv4 10.0.0 255.0.0.0 system_u:object_r:lo_node_t:s0"),
+        ("interfaces.local", "netifcon eth0 system_u:object_r:netif_t:s0"),
+        ("pkeys.local", "ibpkeycon fe80:: system_u:object_r:lo_node_t:s0"),
+        ("ibendports.local", "ibendportcon mlx4_0 system_u:object_r:lo_node_t:s0"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_refused_by_name(file: str, line: str, store: Path) -> None:
+    (store / "active" / file).write_text(line + "\n")
+    with pytest.raises(InputError, match=f"{file}: cannot read the line"):
+        bases.open_base(bases.locate(str(store)))
