@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from labelgen import output
 from labelgen.errors import InputError
@@ -47,6 +47,13 @@ def _is_manifest(data: Any) -> bool:
             for item in roles.values()
         )
     )
+
+
+class Told(NamedTuple):
+    """The unix sockets of others that a role may talk to (domain and permission), and its files (access and path)."""
+
+    ways_out: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,20 @@ class BuiltTree:
         try:
             return next(item for item in data["roles"] if item["role"] == name)
         except (KeyError, TypeError, StopIteration) as error:
+            raise _strange(path) from error
+
+    def verdicts(self) -> dict[str, Told]:
+        """role -> what its verdict tells beside its reach. Raises InputError where the verdict was changed."""
+        path = self.file(VERDICT)
+        try:
+            return {
+                item["role"]: Told(
+                    tuple((way["domain"], way["permission"]) for way in item["ways_out"]),
+                    tuple((files["access"], files["path"]) for files in item["files"]),
+                )
+                for item in _load(path)["roles"]
+            }
+        except (KeyError, TypeError) as error:
             raise _strange(path) from error
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelgen import output as outputs
+from labelgen.access import Access
 from labelgen.built import open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
-from labelgen.network import PROTOCOLS
+from labelgen.network import PROTOCOLS, TALKS
 from labelgen.policy import Policy
 from labelgen.ports import as_text
 from labelgen.reach import Reach, Reacher, port_table
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from labelgen import build
     from labelgen.base import Base
     from labelgen.role import Role
-    from labelgen.verdict import Verdict
+    from labelgen.verdict import RoleVerdict, Verdict
 
 
 @dataclass
 class Surface:
     """What a role can do on the network, to compare: the ports of each action and protocol, and everything else by
-    name (sockets, capabilities, port types, ...)."""
+    name (sockets, capabilities, port types, ways out, files, ...)."""
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=dict)
@@ -97,17 +98,45 @@ def of_reach(reach: Reach) -> Surface:
     return surface
 
 
+def _with(surface: Surface, ways: Iterable[tuple[str, str]], files: Iterable[tuple[str, str]] = ()) -> Surface:
+    """A surface with the domains whose unix sockets a role may talk to (each with the permission), and its files (each
+    with the access)."""
+    surface.names["ways out"] = {f"talk to the unix sockets of {domain} ({perm})" for domain, perm in ways}
+    surface.names["files"] = {f"{access} {path}" for access, path in files}
+    return surface
+
+
 def of_build(folder: Path) -> dict[str, Surface]:
     """role -> its surface in a built tree. Raises InputError where it is none."""
-    return {name: of_reach(reach) for name, reach in open_tree(folder).reach().items()}
+    tree = open_tree(folder)
+    verdicts = tree.verdicts()
+    return {
+        name: _with(of_reach(reach), verdicts[name].ways_out, verdicts[name].files)
+        for name, reach in tree.reach().items()
+    }
+
+
+def of_verdict(role: RoleVerdict) -> Surface:
+    """What a role can do by the policy that the verdict is about."""
+    ways = ((way.domain, way.permission) for way in role.ways_out)
+    return _with(of_reach(role.reach), ways, ((files.access, files.path) for files in role.files))
 
 
 def of_policy(path: Path) -> dict[str, Surface]:
     """role -> its surface in a binary policy in which roles are installed. Raises InputError."""
     policy = Policy(path)
-    reacher = Reacher(policy, port_table(policy))
-    return {name[len("lxc_") : -len("_t")]: of_reach(reacher.of(name))
-            for name in policy.names(policy.attributes.get(DOMAIN, 0))}  # fmt: skip
+    reacher, access = Reacher(policy, port_table(policy)), Access(policy)
+    return {
+        name[len("lxc_") : -len("_t")]: _with(of_reach(reacher.of(name)), _talks(access, name))
+        for name in policy.names(policy.attributes.get(DOMAIN, 0))
+    }
+
+
+def _talks(access: Access, domain: str) -> Iterator[tuple[str, str]]:
+    worst = access.outgoing(domain).worst()
+    for key in TALKS:
+        for name in access.policy.names(worst.get(key, 0) & ~access.policy.bits[domain]):
+            yield name, " ".join(key)
 
 
 def of_file(path: Path) -> dict[str, Surface]:
@@ -225,7 +254,7 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
 
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
-    after = {role.role: of_reach(role.reach) for role in verified.verdict.roles}
+    after = {role.role: of_verdict(role) for role in verified.verdict.roles}
     found = between({name: before[name] for name in after}, after)
     states = {
         role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles

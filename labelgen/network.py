@@ -148,6 +148,10 @@ LEADING = {
     "kernel_service": frozenset({"use_as_override"}),
 }
 
+# What lets a domain talk to another through its unix socket (hooks.c: selinux_socket_unix_stream_connect,
+# selinux_socket_unix_may_send).
+TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
+
 # Permissions by which a process does away with the policy itself (selinuxfs.c: sel_write_load, sel_write_enforce;
 # hooks.c: selinux_kernel_module_from_file, for a module of the kernel can do anything).
 UNDOING = (("security", "load_policy"), ("security", "setenforce"), ("system", "module_load"))

@@ -25,6 +25,7 @@ from labelgen.network import (
     INFINIBAND,
     LABELLED_NETWORKING,
     PROTOCOLS,
+    TALKS,
     asked_of_packets,
     asked_of_peers,
 )
@@ -277,10 +278,6 @@ def _is_granted(subject: Subject, tclass: str, perm: str, target: str) -> bool:
     return _is_unknown(subject, tclass, perm) or not subject.lacking(need)
 
 
-# What lets a domain talk to another through its unix socket.
-_TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
-
-
 class WayOut(NamedTuple):
     """A domain whose unix sockets the role may talk to, and whether its parent may too."""
 
@@ -292,7 +289,7 @@ class WayOut(NamedTuple):
 def ways_out(subject: Subject) -> Iterator[WayOut]:
     """The domains that could act on the network for the role, because it may talk to their unix sockets."""
     theirs = subject.kin.theirs.worst()
-    for key in _TALKS:
+    for key in TALKS:
         yield from _talking(subject.policy, key, subject.worst.get(key, 0) & ~subject.bit, theirs.get(key, 0))
 
 

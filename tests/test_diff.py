@@ -33,6 +33,31 @@ def test_builds_differ_by_what_their_roles_can_do(place: Place) -> None:
     assert place.call("diff", "old", "old").status == 0
 
 
+def test_builds_differ_by_the_files_of_their_roles(place: Place) -> None:
+    files = "files:\n  - {{path: '/srv/lxc/web/{}(/.*)?', access: {}}}\n"
+    for name, path, access in (("old", "a", "read"), ("new", "a", "write"), ("other", "b", "read")):
+        place.role(binds("443") + files.format(path, access))
+        place.build("--output", name).held()
+    done = place.call("diff", "old", "new")
+    assert (done.status, done.stdout) == (
+        1,
+        "web: + write /srv/lxc/web/a(/.*)?; - read /srv/lxc/web/a(/.*)?\n",
+    )
+    done = place.call("diff", "old", "other")
+    assert (done.status, done.stdout) == (1, "web: + read /srv/lxc/web/b(/.*)?; - read /srv/lxc/web/a(/.*)?\n")
+
+
+def test_policies_differ_by_the_unix_sockets_that_roles_may_talk_to(
+    place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    more = place.folder / "more.cil"
+    more.write_text("(allow lxc_web_t named_t (unix_stream_socket (connectto)))\n")
+    old = reference_roles.link(tmp_path_factory.mktemp("old"))
+    new = reference_roles.link(tmp_path_factory.mktemp("new"), [more])
+    done = place.call("diff", old, new)
+    assert done.stdout == "web: + talk to the unix sockets of named_t (unix_stream_socket connectto)\n"
+
+
 def test_policies_differ_by_what_their_roles_can_do(
     place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

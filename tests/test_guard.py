@@ -84,6 +84,29 @@ def test_network_by_way_of_an_attribute_makes_roles_wider_and_a_claim_fail(built
     assert all(not role["claims"]["network"] for role in told["verdict"]["roles"] if role["role"] != "dns")
 
 
+@pytest.mark.parametrize("key", ["unix_stream_socket connectto", "unix_dgram_socket sendto"])
+def test_a_unix_socket_that_roles_may_talk_to_now_makes_them_wider(built: Path, tmp_path: Path, key: str) -> None:
+    """Who is behind it may act on the network for them. The parent may, too, so that every claim holds."""
+    rule = "(type update_t)\n(roletype object_r update_t)\n(allow mcs_constrained_type update_t ({} ({})))\n"
+    base = changed(tmp_path / "base", "", "", rule.format(*key.split()))
+    status, told = verify(built, base)
+    assert (status, set(told["states"].values())) == (0, {"wider"})
+    what = f"talk to the unix sockets of update_t ({key})"
+    assert told["changes"] == [{"role": r, "sign": "+", "what": what} for r in ("dns", "ftp", "nonet", "web")]
+
+
+def test_a_unix_socket_that_roles_may_no_longer_talk_to_makes_them_narrower(tmp_path: Path) -> None:
+    rule = "(allow mcs_constrained_type named_t (unix_stream_socket (connectto)))\n"
+    before = changed(tmp_path / "before", "", "", rule)
+    inputs = build.Inputs(packaged("roles"), ("nonet",), str(before), packaged("templates"))
+    build.build(inputs, tmp_path / "build", lambda _: None)
+    status, told = verify(tmp_path / "build", "reference")
+    assert (status, told["states"]) == (0, {"nonet": "narrower"})
+    assert [change["what"] for change in told["changes"]] == [
+        "talk to the unix sockets of named_t (unix_stream_socket connectto)"
+    ]
+
+
 def test_a_type_that_is_gone_breaks_every_role(built: Path, tmp_path: Path) -> None:
     """Their modules name it, and no longer link."""
     base = changed(tmp_path / "base", "userfaultfd_anon_inode_t", "update_anon_inode_t")
