@@ -216,7 +216,9 @@ def store(path: Path, name: str) -> Source:
         raise InputError(f"{path}: this policy store holds no module")
     beside = contexts_of_store(path)
     found = [path / "active" / own for own in local.STORED]
-    found += [beside / own for own in (filecontexts.OF_HOST[0], *filecontexts.ALIASES)]
+    homes = (beside / filecontexts.OF_HOST[0], path / "active" / filecontexts.OF_HOST[0])
+    found += [next((file for file in homes if file.is_file()), homes[0])]
+    found += [beside / own for own in filecontexts.ALIASES]
     settings = beside.parents[2] / local.SETTINGS
     if settings.is_file() and local.sets_handle_unknown(_content(settings)):
         found.append(settings)

@@ -17,7 +17,7 @@ from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
-from labelgen.filecontexts import FileContexts
+from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
@@ -622,17 +622,25 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
                     "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
                 )
         yield from _files_refused(subject, number, name, entry.access)
+        for context in _labelled_so(subject, entry.path, name):
+            yield from _files_refused(subject, number, name, entry.access, context.label)
 
 
-def _files_refused(subject: Subject, number: int, name: str, access: str) -> Iterator[Finding]:
-    """What the role may do to its own files by a rule, and a bound or a constraint refuses."""
+def _labelled_so(subject: Subject, path: str, name: str) -> list[FileContext]:
+    """The file contexts that give files of a path a type, maybe with other categories."""
+    contexts = subject.verification.file_contexts or FileContexts()
+    return [context for context in contexts.shadowing(path) if context.type == name and context.label.count(":") > 2]
+
+
+def _files_refused(subject: Subject, number: int, name: str, access: str, label: str = "") -> Iterator[Finding]:
+    """What the role may do to its own files by a rule, and a bound or a constraint refuses; to those with a label."""
     for key in ((tclass, perm) for tclass, perms in FILE_ACCESS[access].items() for perm in perms):
         if not subject.worst.get(key, 0) & subject.policy.bits[name]:
             continue
         if refused.unmasked(subject, key, name) is not True:
             words = f"a bound (typebounds) keeps {subject.domain} from {name}:{key[0]} {key[1]}"
             yield subject.finding("able", words, where=("files", number))
-        for constraint in refused.refusing(subject, key, name):
+        for constraint in refused.refusing(subject, key, name, label):
             words = f"a constraint keeps {subject.domain} from {name}:{key[0]} {key[1]}"
             yield subject.finding("able", words, (constraint.text,), where=("files", number))
 

@@ -27,12 +27,13 @@ ALIASES = ("file_contexts.subs_dist", "file_contexts.subs")
 
 
 class FileContext(NamedTuple):
-    """One line: an expression over whole paths, the kind of file it is for (empty for any) and the type it gives
-    (empty for none)."""
+    """One line: an expression over whole paths, the kind of file it is for (empty for any), the type it gives (empty
+    for none) and the whole label."""
 
     path: str
     kind: str
     type: str
+    label: str = ""
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.path, self.kind, self.type or NO_LABEL)))
@@ -54,6 +55,19 @@ def _lines(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
 
 
+# Lines that are templates for homes and users (libsemanage, semanage_store.c: semanage_split_fc), and what stands in
+# them for those of anybody whose home is where it is by default (genhomedircon.c, for the fallback user).
+_TEMPLATE = re.compile(r"^HOME_(?:DIR|ROOT)|ROLE|USER")
+_OF_HOMES = {"HOME_DIR": "/home/[^/]+", "HOME_ROOT": "/home", "%{USERID}": "[0-9]+"}
+_OF_HOMES.update({"%{USERNAME}": "[^/]+", "USER": "[^/]+", "ROLE": "user"})
+
+
+def _of_anybody(line: str) -> str:
+    for name, meant in _OF_HOMES.items():
+        line = line.replace(name, meant)
+    return line
+
+
 def _is_literal(expression: str) -> bool:
     """Whether it has no special sign (label_file.h, spec_hasMetaChars)."""
     return not any(sign in SPECIAL for sign in re.sub(r"\\.", "", expression))
@@ -62,8 +76,9 @@ def _is_literal(expression: str) -> bool:
 def _parsed(lines: Iterable[str]) -> Iterator[FileContext]:
     for words in map(str.split, lines):
         if len(words) > 1:
-            context = words[-1].split(":")
-            yield FileContext(words[0], words[1] if len(words) > 2 else "", context[2] if len(context) > 2 else "")
+            context = words[-1].split(":", 3)
+            kind, labelled = words[1] if len(words) > 2 else "", len(context) > 2
+            yield FileContext(words[0], kind, context[2] if labelled else "", words[-1] if labelled else "")
 
 
 @cache
@@ -129,8 +144,15 @@ class FileContexts:
         """The file contexts that were linked with a policy, and those of a host in the folder `host`, where they are
         known: libselinux reads them in this order, and puts those without a special sign behind all others
         (label_file.c: init, sort_specs)."""
-        files = (linked, *(host / name for name in OF_HOST))
-        contexts = list(_parsed(line for file in files for line in _lines(file)))
+        plain: list[str] = []
+        templates: list[str] = []
+        for line in _lines(linked):
+            (templates if _TEMPLATE.search(line) else plain).append(line)
+        homes, own = (_lines(host / name) for name in OF_HOST)
+        # A host makes these of the templates, for the homes that its users have; of one that has ROLE alone, nothing.
+        if not (host / OF_HOST[0]).is_file():
+            homes = [_of_anybody(line) for line in templates if "USER" in line or line.startswith("HOME_")]
+        contexts = list(_parsed((*plain, *homes, *own)))
         contexts.sort(key=lambda context: _is_literal(context.path))
         aliases = (line.split() for name in ALIASES for line in _lines(host / name))
         return cls(contexts, [Alias(*words) for words in aliases if len(words) == 2])

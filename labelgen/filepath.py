@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 
 LONGEST = 1024
+# libsemanage, semanage_store.c (semanage_split_fc) and genhomedircon.c: what such a word is in is no path of its own.
+TEMPLATES = {"USER": "name", "ROLE": "SELinux role"}
 DEEPEST = 20
 
 SIGNS = re.compile(r"/[A-Za-z0-9_./()*+?\[\]|^\\-]*\Z")
@@ -89,6 +91,8 @@ def problems(path: str) -> Iterator[str]:
             "regular expression ( ) [ ] * + ? | ^ with \\. for a dot"
         )
         return
+    for name in (name for name in TEMPLATES if name in path):
+        yield f"holds {name}, which hosts take for the {TEMPLATES[name]} of each user (genhomedircon); rename it"
     if "//" in path:
         yield "holds '//', which no file's path does; write one /"
     elif path.endswith("/") and path != "/":

@@ -31,9 +31,10 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
             yield subject.finding("separate", words, (str(rule),))
     declared = {entry.path: subject.file_types[entry.access] for entry in subject.role.files}
     contexts = subject.verification.file_contexts or FileContexts()
-    for path, _, name in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
-        if declared.get(path) != name:
-            yield subject.finding("separate", f"the file context {path} gives {name} to files that are not the role's")
+    for context in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
+        if declared.get(context.path) != context.type:
+            words = f"the file context {context.path} gives {context.type} to files that are not the role's"
+            yield subject.finding("separate", words)
     for number, entry in enumerate(subject.role.files):
         for alias in contexts.borrowing(entry.path):
             words = f"the host looks up what is below {alias.path} as if it were below {alias.meant}, and so gives it"

@@ -14,6 +14,7 @@ from bases import quiet
 from labelgen import base as bases
 from labelgen import build, programs
 from labelgen.errors import InputError
+from labelgen.filecontexts import FileContexts
 from labelgen.policy import Policy, setools_module
 from labelgen.reach import port_table
 from labelgen.shipped import packaged
@@ -305,3 +306,29 @@ def test_a_line_that_cannot_be_read_is_refused_by_name(file: str, line: str, sto
     (store / "active" / file).write_text(line + "\n")
     with pytest.raises(InputError, match=f"{file}: cannot read the line"):
         bases.open_base(bases.locate(str(store)))
+
+
+def test_home_folders_are_labelled_as_the_host_itself_does(made: Path) -> None:
+    """libsemanage makes file_contexts.homedirs of what a policy says of homes; where there is none yet, they count as
+    anybody's."""
+    templates = ("HOME_DIR/.+", "HOME_DIR", "HOME_ROOT", r"HOME_ROOT/\.journal", "/srv/USER/.+", "/srv/ROLE/.+")
+    lines = (f'(filecon "{path}" any (system_u object_r etc_t ((s0) (s0))))\n' for path in (*templates, "/srv/home"))
+    (made / "homes.cil").write_text("".join(lines))
+    semodule(made, "-i", made / "homes.cil")
+    files = made / "etc/selinux/own/contexts/files"
+    modules = [*REFERENCE.glob("*.cil"), made / "homes.cil"]
+    bases.link(modules, True, made / "policy", made / "policy.fc")
+    ours = FileContexts.read(made / "policy.fc", made / "nothing")
+    theirs = FileContexts.read(files / "file_contexts", files)
+    assert {str(context) for context in theirs} == {str(context) for context in ours}
+    assert "/home/[^/]+/.+ etc_t" in map(str, ours)
+
+
+def test_files_that_the_host_gives_other_categories_are_looked_at(store: Path) -> None:
+    """They have the role's type and cannot be read by it."""
+    own = store / "active" / "file_contexts.local"
+    own.write_text("/srv/lxc/web/sub    system_u:object_r:lxc_web_content_t:s0:c9\n")
+    found = roles(store, "web")["web"].findings
+    assert "a constraint keeps lxc_web_t from lxc_web_content_t:file read" in [f.message for f in found]
+    own.write_text("/srv/lxc/web(/.*)?    system_u:object_r:lxc_web_content_t:s0\n")
+    assert roles(store, "web")["web"].holds

@@ -387,6 +387,8 @@ NO_PATHS = {
     "an alternative that reaches out": ("'/srv/lxc/a|/etc'", "|"),
     "with a / at its end": ("/srv/lxc/x/", "write /srv/lxc/x(/.*)?"),
     "with two //": ("/srv//lxc/x", "'//'"),
+    "a template of users": ("/srv/lxc/USERS(/.*)?", "USER"),
+    "a template of SELinux roles": ("/srv/lxc/ROLES(/.*)?", "ROLE"),
     "too long": (f"/srv/lxc/{'a' * 2000}", "1024"),
 }
 
