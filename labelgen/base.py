@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, bundle, filecontexts, local, ours, output, programs, rpmdb
+from labelgen import __version__, bundle, capabilities, filecontexts, local, ours, output, programs, rpmdb
 from labelgen.errors import InputError, LabelgenError, MachineError
 
 REFERENCE = "reference"
@@ -404,6 +404,7 @@ def _make_from_binary(source: Source, content: bytes, folder: Path) -> None:
 
 def _decompile(source: Source, content: bytes, policy: Path, to: Path) -> bool:
     """Decompile a binary policy to CIL; whether it is an MLS policy."""
+    capabilities.check(content, source.files[0])
     failure: Optional[LabelgenError] = None
     for mls in (True, False):
         try:

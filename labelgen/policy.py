@@ -18,7 +18,7 @@ from itertools import compress, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from labelgen import conditions
+from labelgen import capabilities, conditions
 from labelgen.conditions import Condition
 from labelgen.errors import InputError, MachineError
 from labelgen.network import EXTENDED_SOCKETS, NetworkModel
@@ -219,18 +219,21 @@ class Policy:
         self.path = path
         self._exception = reader.exception
         try:
+            with path.open("rb") as file:
+                capabilities.check(file.read(capabilities.HEAD), path)
             self._policy: setools.SELinuxPolicy = reader.policy(str(path))
+            self.mls = bool(self._policy.mls)
+            self.version = int(self._policy.version)
+            self.handle_unknown = str(self._policy.handle_unknown)
+            self._read_types()
+            with _no_collection():
+                self._read_rules()
         except (OSError, SyntaxError, reader.exception.SEToolsException) as error:
             raise InputError(
                 f"{path}: setools cannot read this policy: {error}",
-                "a binary policy of version 33 or lower is needed; labelgen links one from modules",
+                "a binary policy of version 33 or lower is needed, without extended permissions on netlink messages; "
+                "labelgen links one from modules",
             ) from error
-        self.mls = bool(self._policy.mls)
-        self.version = int(self._policy.version)
-        self.handle_unknown = str(self._policy.handle_unknown)
-        self._read_types()
-        with _no_collection():
-            self._read_rules()
 
     def _read_types(self) -> None:
         self.types: dict[str, int] = {}
