@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Optional, Union
 
-from labelgen import conditions, hidden, labels, refused
+from labelgen import conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
@@ -87,6 +87,9 @@ LEFT_TO_THE_BASE = {
     "sem": ("read", "unix_write", "write"),
     "msg": ("receive", "send"),
     "msgq": ("enqueue", "read", "unix_read", "unix_write", "write"),
+    # hooks.c: bpf_fd_pass, selinux_perf_event_read and its like. Sockets that are passed on: verdict._mcs_limits.
+    "bpf": ("map_read", "map_write", "prog_run"),
+    "perf_event": ("read", "write"),
 }
 
 
@@ -261,6 +264,7 @@ class Verification:
         default_factory=dict, init=False, repr=False
     )
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
+    labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -538,7 +542,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
     if network.connect.udp:
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(subject.declared_whole):
-        yield ("network",), list(subject.reach.create_needs(tclass))
+        yield ("network",), [*subject.reach.create_needs(tclass), *_whole_needs(subject, tclass)]
     if network.raw:
         yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
 
@@ -549,6 +553,13 @@ def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
     for perm in SOCKET_USE:
         if parent.get((tclass, perm), 0) & subject.policy.bits[subject.parent]:
             yield Need(tclass, perm, (subject.domain,), "to use the socket")
+
+
+def _whole_needs(subject: Subject, tclass: str) -> Iterator[Need]:
+    """What the parent may do with its own sockets of a class that the role file opens whole."""
+    for (asked, perm), bits in sorted(subject.kin.theirs.always.items()):
+        if asked == subject.reach.asked_of(tclass) and bits & subject.policy.bits[subject.parent]:
+            yield Need(asked, perm, (subject.domain,), "to use the socket")
 
 
 def _capability_needs(subject: Subject, perm: str, why: str) -> Iterator[Need]:
@@ -614,9 +625,8 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
             yield subject.finding("able", f"the policy has no type {name}", where=("files", number))
             continue
         yield from _labelled(subject, number, entry.path, name)
-        needed = [("file", "read"), ("file", "open"), ("dir", "search")]
-        needed += [("file", "write"), ("file", "create"), ("dir", "add_name")] if entry.access == "write" else []
-        for key in needed:
+        yield from labelling.refused(subject, number, name)
+        for key in _files_needed(subject, entry.access):
             if subject.condition(key, subject.policy.bits[name]) is not True:
                 yield subject.finding(
                     "able", f"{subject.domain} may not {key[1]} its own {name}:{key[0]}", where=("files", number)
@@ -624,6 +634,15 @@ def _files_able(subject: Subject) -> Iterator[Finding]:
         yield from _files_refused(subject, number, name, entry.access)
         for context in _labelled_so(subject, entry.path, name):
             yield from _files_refused(subject, number, name, entry.access, context.label)
+
+
+def _files_needed(subject: Subject, access: str) -> list[Key]:
+    """What an access to a role's own files takes: the least of it, and what the parent may do of it with its own."""
+    needed = {("file", "read"), ("file", "open"), ("dir", "search")}
+    needed.update({("file", "write"), ("file", "create"), ("dir", "add_name")} if access == "write" else ())
+    parents, always = subject.policy.bits[subject.parent_file_type], subject.kin.theirs.always
+    wanted = ((tclass, perm) for tclass, perms in FILE_ACCESS[access].items() for perm in perms)
+    return sorted(needed.union(key for key in wanted if always.get(key, 0) & parents))
 
 
 def _labelled_so(subject: Subject, path: str, name: str) -> list[FileContext]:
@@ -1127,8 +1146,9 @@ def _matters(subject: Subject, tclass: str) -> bool:
     is not handed opens nothing, nor does InfiniBand without its devices."""
     if tclass in INFINIBAND:
         return opens_infiniband(subject)
-    is_known_socket = tclass in subject.policy.socket_classes
-    return not is_known_socket or any(subject.worst.get((tclass, perm), 0) for perm in ("create", "read", "write"))
+    if tclass not in subject.policy.socket_classes or "create" in subject.verification.unknown[tclass]:
+        return True
+    return any(subject.worst.get((tclass, perm), 0) for perm in ("create", "read", "write"))
 
 
 def opens_infiniband(subject: Subject) -> bool:

@@ -18,6 +18,10 @@ from labelgen.conditions import Condition
 from labelgen.derivation import CONTENT, FILE_CLASSES
 from labelgen.policy import Guard, members
 
+# hooks.c, selinux_inode_setxattr and may_create: what it takes to label a file, and of its type to be on a file system.
+RELABEL = tuple((tclass, perm) for tclass in ("dir", "file") for perm in ("relabelfrom", "relabelto"))
+ASSOCIATE = ("filesystem", "associate")
+
 Branch = Optional[Guard]
 Meeting = tuple[Key, int]  # a permission, and the number of the type that has it
 
@@ -186,6 +190,36 @@ class Kin:
         for rule in policy.rules_to(self.counterpart):
             if rule.kind == "allow" and not policy.bits[rule.source] & parent_bit:
                 found.add(rule, policy.bits[rule.source] & ~self.beside)
+        return found
+
+    @cached_property
+    def labellers(self) -> int:
+        """Who labels files of the other's type and is no container."""
+        bits = 0
+        for key in RELABEL:
+            bits |= self.openers.worst().get(key, 0)
+        return bits & ~self.domains
+
+    @cached_property
+    def not_labelling(self) -> list[tuple[Key, int, Condition]]:
+        """Who labels files of the other's type, and when, and may not label these because of their attributes."""
+        found = []
+        for key in RELABEL:
+            for number in members(self.openers.worst().get(key, 0) & self.labellers):
+                wanted = self.openers.condition(key, 1 << number)
+                if not conditions.implies(wanted, self.incoming.condition(key, 1 << number)):
+                    found.append((key, number, wanted))
+        return found
+
+    @cached_property
+    def not_placed(self) -> list[tuple[int, Condition]]:
+        """The types of file systems on which files of the other's type can be, and when, and those that have these
+        attributes cannot. Files are no file systems."""
+        found = []
+        for number in members(self.theirs.worst().get(ASSOCIATE, 0) & ~self.bit & ~self.private):
+            wanted = self.theirs.condition(ASSOCIATE, 1 << number)
+            if not conditions.implies(wanted, self.outgoing.condition(ASSOCIATE, 1 << number)):
+                found.append((number, wanted))
         return found
 
     @cached_property

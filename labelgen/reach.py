@@ -149,7 +149,11 @@ class Reach:
 
     def asked(self, protocol: str) -> str:
         """The class that the kernel asks about for a protocol."""
-        return asked_class(PROTOCOLS[protocol].tclass, self.extended)
+        return self.asked_of(PROTOCOLS[protocol].tclass)
+
+    def asked_of(self, tclass: str) -> str:
+        """The class that the kernel asks about for sockets of a class."""
+        return asked_class(tclass, self.extended)
 
     def checks_connect(self, protocol: Protocol) -> bool:
         """Whether connecting is checked by port (selinux_socket_connect_helper goes by the class it asks about)."""

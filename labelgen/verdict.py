@@ -235,10 +235,13 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
             "TCP Fast Open goes round name_connect on some kernels: the role can dial out with it unless "
             "net.ipv4.tcp_fastopen=0 is set for the container."
         )
+    if not subject.policy.network.extended and (network.raw or network.icmp or network.uses("sctp")):
+        yield (
+            "This base has no class for sctp and icmp sockets: the kernel takes them for raw ones, as it does those of "
+            "UDP-Lite, which reach any port."
+        )
     if network.raw:
         yield "Raw and packet sockets carry any protocol to any port: no port of this role is checked."
-        if not subject.policy.network.extended:
-            yield "This base has no class for sctp and icmp sockets: the kernel takes them for raw ones."
     if any(network.bound(name) for name in PROTOCOLS):
         yield "A published port (-p 80:80) is bound on the host by the container runtime, not by the role."
     yield from _packet_limits(subject)
@@ -326,11 +329,16 @@ def _left_to_the_machine(subject: Subject) -> Iterator[str]:
             )
     yield from _given_devices(subject)
     # kernel/bpf/syscall.c, bpf_prog_load; kernel/trace/bpf_trace.c, bpf_get_probe_write_proto.
-    if subject.worst.get(("bpf", "prog_load"), 0):
+    loads = "prog_load" in policy.classes.get("bpf", ()) or policy.handle_unknown != "allow"
+    if subject.worst.get(("bpf", "prog_load"), 0) or not loads:
         yield (
             "It may load BPF programs as its parent may, if the container is started with CAP_BPF or CAP_SYS_ADMIN: "
             "with CAP_SYS_ADMIN those read and write the memory of any process."
         )
+    # kernel/kexec.c, kexec_load_check; arch/x86/kernel/ioport.c, ksys_ioperm.
+    for perm, words in (("sys_boot", "start another kernel"), ("sys_rawio", "write to the machine's ports")):
+        if subject.worst.get(("capability", perm), 0):
+            yield f"It may {words} as its parent may, if the container is started with CAP_{perm.upper()}."
     if any(subject.worst.get((tclass, "sys_module"), 0) for tclass in CAPABILITY_CLASSES):
         yield (
             "It may load kernel modules as its parent may, if the container is started with CAP_SYS_MODULE: "
@@ -365,8 +373,8 @@ def _some(names: list[str]) -> str:
 def _mcs_limits(subject: Subject) -> Iterator[str]:
     """What one container may do to another of the same role, whatever their categories."""
     open_: dict[str, set[str]] = defaultdict(set)
-    keys: list[tuple[str, Key]] = list(not_kept_apart(subject, LEFT_TO_THE_BASE))
-    for _, (tclass, perm) in keys:
+    handed = {name: (*LEFT_TO_THE_BASE.get(name, ()), "read", "write") for name in subject.policy.socket_classes}
+    for _, (tclass, perm) in not_kept_apart(subject, {**LEFT_TO_THE_BASE, **handed}):
         open_[tclass].add(perm)
     on_processes = sorted(open_.pop("process", ()))
     if on_processes:

@@ -213,6 +213,7 @@ ACROSS = {
 }
 LIMITS = {
     "blk_file": "append open read relabelfrom write",
+    "bpf": "map_read map_write prog_run",
     "chr_file": "append open read relabelfrom write",
     "fd": "use",
     "fifo_file": "create open read relabelfrom unlink write",
@@ -220,11 +221,15 @@ LIMITS = {
     "lnk_file": "create read relabelfrom rename unlink",
     "msg": "receive send",
     "msgq": "enqueue read unix_read unix_write write",
+    "netlink_route_socket": "read write",
+    "perf_event": "read write",
     "sem": "read unix_write write",
     "shm": "read unix_read unix_write write",
     "sock_file": "create relabelfrom unlink write",
-    "unix_dgram_socket": "sendto",
-    "unix_stream_socket": "connectto",
+    "tcp_socket": "read write",
+    "udp_socket": "read write",
+    "unix_dgram_socket": "read sendto write",
+    "unix_stream_socket": "connectto read write",
 }
 LIMITS_ON_PROCESSES = "getattr getcap getpgid getrlimit getsched getsession setpgid setrlimit setsched sigchld signull"
 

@@ -1,0 +1,89 @@
+"""Whether the files of a role can get their label: what gives the parent's files theirs, and lets them be on a file
+system, must do the same with the role's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from labelgen import conditions
+from labelgen.access import Key
+from labelgen.constraints import Context, leaves, single_level
+from labelgen.kin import ASSOCIATE, RELABEL, Kin
+
+if TYPE_CHECKING:
+    from labelgen.claims import Finding, Subject
+
+# What a host's own programs run with.
+SYSTEM = ("system_u", "system_r")
+
+
+def refused(subject: Subject, number: int, name: str) -> Iterator[Finding]:
+    """What keeps files from a type of the role's own that may have the parent's."""
+    access, names, where = subject.verification.access, subject.policy.type_names, ("files", number)
+    kin = subject.verification.kin(name, subject.parent_file_type, subject.parent)
+    own, incoming = access.own(name, True), access.own(name, False, subject.domain)
+    lacking: dict[Key, list[str]] = defaultdict(list)
+    for place, wanted in kin.not_placed:
+        have = conditions.either(own.condition(ASSOCIATE, 1 << place), kin.outgoing.condition(ASSOCIATE, 1 << place))
+        if not conditions.implies(wanted, have):
+            lacking[ASSOCIATE].append(names[place])
+    for key, source, wanted in kin.not_labelling:
+        have = conditions.either(incoming.condition(key, 1 << source), kin.incoming.condition(key, 1 << source))
+        if not conditions.implies(wanted, have):
+            lacking[key].append(names[source])
+    for key, found in lacking.items():
+        some = found[0] if len(found) == 1 else f"{found[0]} and {len(found) - 1} more"
+        words = f"{some} may label files {kin.counterpart} and not {name}: {key[0]} {key[1]}"
+        if key == ASSOCIATE:
+            words = (
+                f"files cannot have the type {name} where they can have {kin.counterpart}: {some}:filesystem associate"
+            )
+        yield subject.finding("able", words, where=where)
+    for text in _constraints(subject, kin, name):
+        words = f"a constraint keeps files from the type {name} that may have {kin.counterpart}"
+        yield subject.finding("able", words, (text,), where=where)
+
+
+def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
+    """The constraints that refuse one type of files what they leave another. Types that constraints cannot tell apart
+    have one answer."""
+    answers, seen = subject.verification.labelled_alike, subject.verification.constraints.seen_as(name)
+    if (seen, kin.counterpart) not in answers:
+        found = (*_refusing(subject, kin, name), *_transitions(subject, name, kin.counterpart))
+        answers[seen, kin.counterpart] = tuple(dict.fromkeys(found))
+    return answers[seen, kin.counterpart]
+
+
+def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
+    check, names = subject.verification.constraints.refusing, subject.policy.names
+    mine, theirs = _file(name), _file(kin.counterpart)
+    processes = [single_level(*SYSTEM, source) for source in names(kin.labellers)]
+    places = map(_file, names(kin.theirs.worst().get(ASSOCIATE, 0)))
+    asked = [((one, mine), (one, theirs), key) for one in processes for key in RELABEL]
+    asked += [((mine, place), (theirs, place), ASSOCIATE) for place in places]
+    for pair, other, key in asked:
+        left = check(*other, *key)
+        yield from (constraint.text for constraint in check(*pair, *key) if constraint not in left)
+
+
+def _file(type_name: str) -> Context:
+    return single_level(SYSTEM[0], "object_r", type_name)
+
+
+def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:
+    """The validatetrans that are harder to meet for a new label of one type than of another."""
+    bits = subject.policy.bits
+    compared = (
+        (constraint.text, names, easier)
+        for constraint in subject.policy.constraints
+        if constraint.kind.endswith("validatetrans")
+        for operand, names, easier in leaves(constraint.expression)
+        if operand == "t2"
+    )
+    for text, names, easier in compared:
+        mine, theirs = (any(bits[n] & bits[of] for n in names) for of in (name, other))
+        if mine not in (theirs, easier):
+            yield text
