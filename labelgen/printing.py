@@ -366,7 +366,7 @@ def _places(places: Sequence[Place], loaded: bool, relabelled: int) -> None:
         _line("files", f"the labels of {relabelled} files were set")
     elif places and not loaded:
         folders = " ".join(dict.fromkeys(place.folder for place in places))
-        _line("files", f"once it is loaded, set their labels: restorecon -R {folders}")
+        _line("files", f"once it is loaded, set their labels: restorecon -FR {folders}")
 
 
 def removed(done: Removed) -> None:

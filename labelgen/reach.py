@@ -242,8 +242,8 @@ class Reach:
         if len(segments) > MOST_RANGES:
             ranges += f" and {len(segments) - MOST_RANGES} more ranges"
         words = f"{protocol}/{port} has the type {port_type}, the type of {protocol} {ranges}"
-        level = label.split(":", 3)[3]
-        if level == LOWEST:
+        level = ":".join(label.split(":")[3:])
+        if level in ("", LOWEST):
             return words
         return f"{words}, and the level {level}: a constraint may ask for its categories"
 

@@ -157,7 +157,7 @@ class _Asked:
         return Reason("label", "",
                       f"{self.what}: these files have a label of the host's, not one of a container's; {self.parent} "
                       "may not do that either. A volume (no folder of the system) needs a label for containers",
-                      f"{VOLUME}; the role's own: the path under `files:`, then `restorecon -R`")  # fmt: skip
+                      f"{VOLUME}; the role's own: the path under `files:`, then `restorecon -FR`")  # fmt: skip
 
     @property
     def file_type(self) -> Optional[str]:

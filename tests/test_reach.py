@@ -137,6 +137,15 @@ def test_an_answer_names_all_ports_of_the_type_as_far_as_they_fit() -> None:
     assert "more ranges" not in reach().can_bind("tcp", 80).notes[0]
 
 
+def test_an_answer_says_of_a_port_with_another_level_that_a_constraint_may_ask_for_it() -> None:
+    cons = [Portcon("tcp", port, port, "http_t", f"u:r:http_t:{level}") for port, level in ((80, "s0:c5"), (81, "s0"))]
+    found = Reach("one_t", (), (), PortTable.of(cons, "port_t", "u:r:port_t:s0"))
+    assert "s0:c5" in found.can_bind("tcp", 80).notes[0]
+    assert [need.label for need in found.bind_needs("tcp", 80) if need.perm == "name_bind"] == ["u:r:http_t:s0:c5"]
+    assert found.can_bind("tcp", 81).notes[0].endswith("the type of tcp 80-81")
+
+
+
 def test_the_summary_is_what_sockets_ports_and_capabilities_it_has() -> None:
     found = reach(
         rule("tcp_socket", "create bind connect"),

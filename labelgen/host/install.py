@@ -256,10 +256,14 @@ def _check_starters(starters: Sequence[Starter]) -> None:
 
 
 def _relabel(places: Sequence[Place]) -> int:
-    """Set the labels of the files that the patterns name, and of no other; how many files that are."""
+    """Set the labels of the files that the patterns name, and of no other; how many files that are.
+
+    -F: a file that was a container's keeps its label otherwise, for its type is one that administrators set
+    (customizable_types), and any file its categories.
+    """
     found = [path for place in places for path in _files_of(place)]
     if found:
-        programs.run("restorecon", "-0", "-f", "-", stdin=b"\0".join(bytes(path) for path in found) + b"\0")
+        programs.run("restorecon", "-F", "-0", "-f", "-", stdin=b"\0".join(bytes(path) for path in found) + b"\0")
     return len(found)
 
 

@@ -261,7 +261,7 @@ def test_removing_all_leaves_no_trace(host: SimulatedHost) -> None:
     host.call("install").held()
     done = host.call("remove")
     assert done.status == 0, done.stderr
-    assert "restorecon -R /srv/lxc/dns /srv/lxc/ftp /srv/lxc/web" in " ".join(done.stdout.split())
+    assert "restorecon -FR /srv/lxc/dns /srv/lxc/ftp /srv/lxc/web" in " ".join(done.stdout.split())
     assert host.traces() == []
     assert host.policy.read_bytes() == before
     assert len(host.calls("semodule")) == 2
@@ -308,3 +308,5 @@ def test_the_kernel_loses_a_removed_role_and_its_files_their_labels(
     assert "the labels of 3 files were set" in done.stdout
     labelled = (folder.parent / "relabelled").read_text().splitlines()
     assert set(labelled) == {str(folder), str(folder / "sub"), str(folder / "sub/index.html")}
+    # What was a plain container's has a type that restorecon leaves alone without -F, and categories.
+    assert {"-F" in call.split() for call in running_host.calls("restorecon")} == {True}

@@ -304,6 +304,7 @@ def test_only_what_the_file_contexts_name_is_labelled_anew(host: Host, packages:
     pretend_enabled(host)
     assert host.rpm("-i", *binaries(packages)).said == ""
     assert relabelled(host) == WEB_FILES
+    assert (host.root / "tmp/restorecon").read_text().splitlines() == ["-F -0 -f -"]
     assert (host.root / "tmp/loaded").read_text().split() == ["loaded"]
     assert host.rpm("-e", "lxc-web-selinux").said == ""
     assert relabelled(host) == WEB_FILES
