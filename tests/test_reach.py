@@ -145,7 +145,6 @@ def test_an_answer_says_of_a_port_with_another_level_that_a_constraint_may_ask_f
     assert found.can_bind("tcp", 81).notes[0].endswith("the type of tcp 80-81")
 
 
-
 def test_the_summary_is_what_sockets_ports_and_capabilities_it_has() -> None:
     found = reach(
         rule("tcp_socket", "create bind connect"),
