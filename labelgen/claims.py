@@ -35,6 +35,7 @@ from labelgen.network import (
     SOCKET_USE,
     UNDOING,
     Protocol,
+    asked_of_packets,
     netlink_class,
     unknown_permissions,
 )
@@ -543,6 +544,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(subject.declared_whole):
         yield ("network",), [*subject.reach.create_needs(tclass), *_whole_needs(subject, tclass)]
+    yield ("network",), list(_packet_needs(subject))
     if network.raw:
         yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
 
@@ -560,6 +562,17 @@ def _whole_needs(subject: Subject, tclass: str) -> Iterator[Need]:
     for (asked, perm), bits in sorted(subject.kin.theirs.always.items()):
         if asked == subject.reach.asked_of(tclass) and bits & subject.policy.bits[subject.parent]:
             yield Need(asked, perm, (subject.domain,), "to use the socket")
+
+
+def _packet_needs(subject: Subject) -> Iterator[Need]:
+    """What packets without a label take where they are checked, as far as the parent has it: what it lacks is a limit
+    (verdict._packet_limits)."""
+    parent = subject.kin.theirs.always
+    for sid, tclass, perm in asked_of_packets(subject.policy.polcaps):
+        target = subject.policy.initial_sids[sid]
+        if parent.get((tclass, perm), 0) & subject.policy.bits[target]:
+            label = subject.policy.initial_contexts[sid]
+            yield Need(tclass, perm, (target,), "for packets without a label", label)
 
 
 def _capability_needs(subject: Subject, perm: str, why: str) -> Iterator[Need]:

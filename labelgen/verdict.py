@@ -255,7 +255,7 @@ def _packet_limits(subject: Subject) -> Iterator[str]:
     lacking = [
         f"{subject.domain} {initial[sid]}:{tclass} {perm}"
         for sid, tclass, perm in asked_of_packets(polcaps)
-        if not _is_granted(subject, tclass, perm, initial[sid])
+        if not _is_granted(subject, tclass, perm, sid)
     ]
     for sid, tclass, perm in asked_of_peers(polcaps):
         theirs = subject.verification.access.outgoing(unlabelled)
@@ -276,8 +276,9 @@ def _is_unknown(subject: Subject, tclass: str, perm: str) -> bool:
     return subject.policy.handle_unknown == "allow" and perm not in subject.policy.classes.get(tclass, ())
 
 
-def _is_granted(subject: Subject, tclass: str, perm: str, target: str) -> bool:
-    need = Need(tclass, perm, (target,), "for its packets")
+def _is_granted(subject: Subject, tclass: str, perm: str, sid: str) -> bool:
+    target, label = subject.policy.initial_sids[sid], subject.policy.initial_contexts[sid]
+    need = Need(tclass, perm, (target,), "for packets without a label", label)
     return _is_unknown(subject, tclass, perm) or not subject.lacking(need)
 
 
