@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def install(request: Request, progress: Progress) -> Installed:
             records.write(store, tree, module, file.path, base)
         records.drop_before(store)
     places = tuple(place for place in places_of_roles(store.root, store.type) if _is_of(place, names))
-    relabelled = _relabel(places) if loaded else 0
+    relabelled = _relabel(places, {place.type for place in places}) if loaded else 0
     off = state.told(store.is_of_host)
     return Installed(names, standing.states, standing.verdict, confirmed, loaded, starters, relabelled, places, off)
 
@@ -255,16 +256,29 @@ def _check_starters(starters: Sequence[Starter]) -> None:
 # -- labels of files
 
 
-def _relabel(places: Sequence[Place]) -> int:
+def _relabel(places: Sequence[Place], kept: Collection[str] = ()) -> int:
     """Set the labels of the files that the patterns name, and of no other; how many files that are.
 
-    -F: a file that was a container's keeps its label otherwise, for its type is one that administrators set
-    (customizable_types), and any file its categories.
+    A file whose type is one of `kept` keeps its categories, which may be those of a running container. Of any other the
+    whole label is set (-F): what was a container's keeps its type otherwise, for that is one of customizable_types.
     """
     found = [path for place in places for path in _files_of(place)]
-    if found:
-        programs.run("restorecon", "-F", "-0", "-f", "-", stdin=b"\0".join(bytes(path) for path in found) + b"\0")
+    whole = [path for path in found if _type_of(path) not in kept]
+    anew = set(whole)
+    for options, paths in ((("-F",), whole), ((), [path for path in found if path not in anew])):
+        if paths:
+            names = b"\0".join(bytes(path) for path in paths) + b"\0"
+            programs.run("restorecon", *options, "-0", "-f", "-", stdin=names)
     return len(found)
+
+
+def _type_of(path: Path) -> str:
+    """The type of a file; empty where it has no label."""
+    try:
+        label = os.getxattr(path, "security.selinux", follow_symlinks=False)
+    except OSError:
+        return ""
+    return "".join(label.decode(errors="replace").rstrip("\0").split(":")[2:3])
 
 
 def _files_of(place: Place) -> Iterator[Path]:

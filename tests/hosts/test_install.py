@@ -310,3 +310,25 @@ def test_the_kernel_loses_a_removed_role_and_its_files_their_labels(
     assert set(labelled) == {str(folder), str(folder / "sub"), str(folder / "sub/index.html")}
     # What was a plain container's has a type that restorecon leaves alone without -F, and categories.
     assert {"-F" in call.split() for call in running_host.calls("restorecon")} == {True}
+
+
+def test_files_that_have_the_types_of_the_role_keep_their_categories(
+    running_host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = running_host.place.folder.parent / "content"
+    folder.mkdir()
+    labels = {"private": "lxc_web_content_t:s0:c1,c2", "plain": "container_file_t:s0:c1,c2"}
+    for name, label in labels.items():
+        (folder / name).write_text("")
+        try:
+            os.setxattr(folder / name, "security.selinux", f"system_u:object_r:{label}\0".encode())
+        except OSError as error:
+            pytest.skip(f"no label can be set here: {error}")
+    place = Place(f"{re.escape(str(folder))}/.*", str(folder), "lxc_web_content_t")
+    monkeypatch.setattr(install, "places_of_roles", lambda *_: [place])
+    running_host.call("install", "web").held()
+    relabelled = (folder.parent / "relabelled").read_text().splitlines()
+    assert relabelled == [str(folder / "plain"), str(folder / "private")]
+    assert ["-F" in call.split() for call in running_host.calls("restorecon")] == [True, False]
+    running_host.call("remove", "web").held()
+    assert ["-F" in call.split() for call in running_host.calls("restorecon")] == [True, False, True]
