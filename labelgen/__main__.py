@@ -4,8 +4,6 @@ Nothing but `signal` is imported before that, so that Ctrl-C ends the command qu
 left is what Python does before it comes here.
 """
 
-from __future__ import annotations
-
 import signal
 
 # Until main() can tell of it, Ctrl-C ends the process as it ends one that knows nothing of signals, and before anything

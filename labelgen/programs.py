@@ -198,6 +198,27 @@ def workers(number: int) -> Iterator[ThreadPoolExecutor]:
         over.set()
 
 
+# How long the main thread waits at once. Python heeds a signal when a wait ends: one that comes just before it begins,
+# or is delivered to another thread, does not end it.
+AT_ONCE_SECONDS = 0.5
+
+
+def _waited_for(ended: queue.SimpleQueue[Result]) -> Result:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return ended.get(timeout=AT_ONCE_SECONDS)
+
+
+def in_turn(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """As the pool's own map, and signals are heeded meanwhile."""
+    from concurrent.futures import wait  # noqa: PLC0415 - as in `workers`
+
+    for future in [pool.submit(function, item) for item in items]:
+        while wait((future,), AT_ONCE_SECONDS).not_done:
+            pass
+        yield future.result()
+
+
 def _in_a_thread(function: Callable[[], Result]) -> Result:
     """What `function` returns or raises, called in a thread of its own, as `workers` would and for the same reason."""
     ended: queue.SimpleQueue[tuple[Optional[Result], Optional[BaseException]]] = queue.SimpleQueue()
@@ -212,7 +233,7 @@ def _in_a_thread(function: Callable[[], Result]) -> Result:
     over = Event()
     try:
         thread.start()
-        result, error = ended.get()
+        result, error = _waited_for(ended)
     except BaseException:
         Thread(target=_kill_all, args=(over,), daemon=True).start()
         if thread.ident is not None:
@@ -357,4 +378,4 @@ def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> l
     interrupted, what still runs is killed.
     """
     with workers(os.cpu_count() or 1) as pool:
-        return list(pool.map(function, items))
+        return list(in_turn(pool, function, items))

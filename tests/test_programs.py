@@ -168,6 +168,36 @@ def test_a_signal_while_a_program_hangs_ends_both(place: Place, name: str, numbe
     assert sorted(path.name for path in place.folder.iterdir()) == ["bin", "roles", "warm"]
 
 
+class Heeded(Exception):
+    """A signal was heeded."""
+
+
+@pytest.mark.parametrize("in_workers", [True, False])
+def test_a_signal_that_another_thread_got_is_heeded_while_a_program_runs(in_workers: bool) -> None:
+    """It does not end what the main thread waits for, as one does not that comes just before the wait begins."""
+    heeded = threading.Event()
+
+    def heed(*_: object) -> None:
+        heeded.set()
+        raise Heeded
+
+    def work(_: object = None) -> bool:
+        time.sleep(0.3)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return heeded.wait(5)
+
+    before, started = signal.signal(signal.SIGUSR1, heed), time.monotonic()
+    try:
+        with pytest.raises(Heeded):
+            if in_workers:
+                programs.side_by_side(work, [1])
+            else:
+                programs._in_a_thread(work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - started < 4
+
+
 # -- rubbish
 
 

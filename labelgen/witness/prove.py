@@ -369,7 +369,7 @@ class _Session:
             return [
                 testimony
                 for _, same in groupby(boots, lambda boot: boot.kernel)
-                for testimony in pool.map(self._boot, same)
+                for testimony in programs.in_turn(pool, self._boot, same)
             ]
 
     def _boot(self, boot: _Boot) -> Testimony:
