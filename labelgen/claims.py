@@ -15,7 +15,7 @@ from typing import Callable, Optional, Union
 from labelgen import conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
-from labelgen.constraints import Constraints, Context, confined_beside, leaves, single_level
+from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, confined_beside, leaves, single_level
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
@@ -49,7 +49,6 @@ Where = tuple[Union[str, int], ...]
 
 # The categories of two containers of one host.
 ONE, TWO = ("c1", "c2"), ("c3", "c4")
-SYSTEM = ("system_u", "system_r")
 # Names that no policy can have: of an SELinux user and a role which no constraint names.
 UNNAMED = ("another user", "another role")
 
@@ -544,7 +543,7 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(subject.declared_whole):
         yield ("network",), [*subject.reach.create_needs(tclass), *_whole_needs(subject, tclass)]
-    yield ("network",), list(_packet_needs(subject))
+    yield ("network",), [need for need in packet_needs(subject) if _parent_has(subject, need)]
     if network.raw:
         yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
 
@@ -564,15 +563,18 @@ def _whole_needs(subject: Subject, tclass: str) -> Iterator[Need]:
             yield Need(asked, perm, (subject.domain,), "to use the socket")
 
 
-def _packet_needs(subject: Subject) -> Iterator[Need]:
-    """What packets without a label take where they are checked, as far as the parent has it: what it lacks is a limit
-    (verdict._packet_limits)."""
-    parent = subject.kin.theirs.always
-    for sid, tclass, perm in asked_of_packets(subject.policy.polcaps):
-        target = subject.policy.initial_sids[sid]
-        if parent.get((tclass, perm), 0) & subject.policy.bits[target]:
-            label = subject.policy.initial_contexts[sid]
-            yield Need(tclass, perm, (target,), "for packets without a label", label)
+def packet_needs(subject: Subject) -> Iterator[Need]:
+    """What packets without a label take where they are checked. What the parent lacks of it too is a limit, and of no
+    claim (verdict._packet_limits)."""
+    policy = subject.policy
+    for sid, tclass, perm in asked_of_packets(policy.polcaps):
+        label = policy.initial_contexts[sid]
+        yield Need(tclass, perm, (policy.initial_sids[sid],), "for packets without a label", label)
+
+
+def _parent_has(subject: Subject, need: Need) -> bool:
+    bits = subject.kin.theirs.always.get((need.tclass, need.perm), 0)
+    return any(bits & subject.policy.bits[target] for target in need.targets)
 
 
 def _capability_needs(subject: Subject, perm: str, why: str) -> Iterator[Need]:
@@ -899,7 +901,7 @@ def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
     is_process = bool(subject.policy.bits[target] & subject.verification.role_domains)
     for user, selinux_role in subject.verification.identities:
         source = single_level(user, selinux_role, subject.domain, *ONE)
-        yield source, single_level(user, selinux_role if is_process else "object_r", target, *TWO)
+        yield source, single_level(user, selinux_role if is_process else OBJECT, target, *TWO)
 
 
 def _refused(subject: Subject, target: str, key: Key) -> bool:
@@ -1039,7 +1041,7 @@ def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, 
 
 def _refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
     check = subject.verification.constraints.refusing
-    mine, theirs = (single_level("system_u", "system_r", name, "c1", "c2") for name in (subject.domain, subject.parent))
+    mine, theirs = (single_level(*SYSTEM, name, *ONE) for name in (subject.domain, subject.parent))
     for user, selinux_role in subject.verification.identities:
         source = single_level(user, selinux_role, runtime)
         for constraint in check(source, mine, "process", "transition"):

@@ -8,6 +8,10 @@ from typing import Callable
 
 from labelgen.policy import Constraint, Policy
 
+# The SELinux user and role of what a host runs by itself, and the role of what is no process.
+SYSTEM = ("system_u", "system_r")
+OBJECT = "object_r"
+
 
 @dataclass(frozen=True)
 class Level:
@@ -195,8 +199,8 @@ def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_
     """
 
     def confined(domain: str) -> bool:
-        source = single_level("system_u", "system_r", domain, "c1", "c2")
-        target = single_level("system_u", "object_r", file_type, "c3", "c4")
+        source = single_level(*SYSTEM, domain, "c1", "c2")
+        target = single_level(SYSTEM[0], OBJECT, file_type, "c3", "c4")
         return bool(constraints.refusing(source, target, "file", "read"))
 
     if confined(policy.initial_sids["kernel"]):

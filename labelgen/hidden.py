@@ -9,14 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from labelgen.access import Key
+from labelgen.constraints import OBJECT
 from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
 from labelgen.network import LEADING, UNDOING
 from labelgen.policy import Policy, Rule
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
-
-OBJECT = "object_r"
 
 
 def _hold_most(bits: int, of: int) -> bool:

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 from labelgen import conditions
 from labelgen.access import Key
-from labelgen.constraints import Context, leaves, single_level
+from labelgen.constraints import OBJECT, SYSTEM, Context, leaves, single_level
 from labelgen.kin import ASSOCIATE, RELABEL, Kin
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
-
-# What a host's own programs run with.
-SYSTEM = ("system_u", "system_r")
 
 
 def refused(subject: Subject, number: int, name: str) -> Iterator[Finding]:
@@ -70,7 +67,7 @@ def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
 
 
 def _file(type_name: str) -> Context:
-    return single_level(SYSTEM[0], "object_r", type_name)
+    return single_level(SYSTEM[0], OBJECT, type_name)
 
 
 def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
 from labelgen.conditions import Condition
-from labelgen.constraints import Constraints, Context, context_of, leaves, single_level
+from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, context_of, leaves, single_level
 from labelgen.derivation import FILE_TYPE
 from labelgen.network import LEADING
 from labelgen.policy import Constraint, members
@@ -22,8 +22,6 @@ from labelgen.policy import Constraint, members
 if TYPE_CHECKING:
     from labelgen.claims import Subject
 
-SYSTEM = ("system_u", "system_r")
-OBJECT = "object_r"
 # The categories of a container, and of another one.
 OWN, OTHERS = ("c1", "c2"), ("c3", "c4")
 

@@ -17,6 +17,7 @@ from labelgen.claims import (
     Subject,
     Verification,
     not_kept_apart,
+    packet_needs,
     refused_identities,
 )
 from labelgen.network import (
@@ -26,12 +27,11 @@ from labelgen.network import (
     LABELLED_NETWORKING,
     PROTOCOLS,
     TALKS,
-    asked_of_packets,
     asked_of_peers,
 )
 from labelgen.policy import Policy
 from labelgen.ports import Segment, as_text
-from labelgen.reach import Need, Reach
+from labelgen.reach import Reach
 from labelgen.role import Network, Ports, Role
 
 MOST_SHOWN = 8
@@ -253,9 +253,9 @@ def _packet_limits(subject: Subject) -> Iterator[str]:
     initial, polcaps = subject.policy.initial_sids, subject.policy.polcaps
     unlabelled = initial["unlabeled"]
     lacking = [
-        f"{subject.domain} {initial[sid]}:{tclass} {perm}"
-        for sid, tclass, perm in asked_of_packets(polcaps)
-        if not _is_granted(subject, tclass, perm, sid)
+        f"{subject.domain} {need.targets[0]}:{need.tclass} {need.perm}"
+        for need in packet_needs(subject)
+        if not _is_unknown(subject, need.tclass, need.perm) and subject.lacking(need)
     ]
     for sid, tclass, perm in asked_of_peers(polcaps):
         theirs = subject.verification.access.outgoing(unlabelled)
@@ -274,12 +274,6 @@ def _packet_limits(subject: Subject) -> Iterator[str]:
 def _is_unknown(subject: Subject, tclass: str, perm: str) -> bool:
     """Whether the policy lets by what it does not know."""
     return subject.policy.handle_unknown == "allow" and perm not in subject.policy.classes.get(tclass, ())
-
-
-def _is_granted(subject: Subject, tclass: str, perm: str, sid: str) -> bool:
-    target, label = subject.policy.initial_sids[sid], subject.policy.initial_contexts[sid]
-    need = Need(tclass, perm, (target,), "for packets without a label", label)
-    return _is_unknown(subject, tclass, perm) or not subject.lacking(need)
 
 
 class WayOut(NamedTuple):
@@ -316,22 +310,19 @@ def _ways_out(subject: Subject) -> Iterator[str]:
 
 # What a role may do with something that the administrator has to give it first.
 def _left_to_the_machine(subject: Subject) -> Iterator[str]:
-    policy = subject.policy
-    if policy.handle_unknown == "allow":
-        if INFINIBAND & set(subject.verification.unknown):
-            yield (
-                "This base does not know InfiniBand's partitions, and handle_unknown=allow: a container that is given "
-                "an InfiniBand device can use it on every one of them."
-            )
-        if "override_creds" not in policy.classes.get("io_uring", ()):
-            yield (
-                "This base does not know io_uring's override_creds, and handle_unknown=allow: a process outside that "
-                "passes its own ring to the container lets it act in its name."
-            )
+    if subject.policy.handle_unknown == "allow" and INFINIBAND & set(subject.verification.unknown):
+        yield (
+            "This base does not know InfiniBand's partitions, and handle_unknown=allow: a container that is given "
+            "an InfiniBand device can use it on every one of them."
+        )
+    if _is_unknown(subject, "io_uring", "override_creds"):
+        yield (
+            "This base does not know io_uring's override_creds, and handle_unknown=allow: a process outside that "
+            "passes its own ring to the container lets it act in its name."
+        )
     yield from _given_devices(subject)
     # kernel/bpf/syscall.c, bpf_prog_load; kernel/trace/bpf_trace.c, bpf_get_probe_write_proto.
-    loads = "prog_load" in policy.classes.get("bpf", ()) or policy.handle_unknown != "allow"
-    if subject.worst.get(("bpf", "prog_load"), 0) or not loads:
+    if subject.worst.get(("bpf", "prog_load"), 0) or _is_unknown(subject, "bpf", "prog_load"):
         yield (
             "It may load BPF programs as its parent may, if the container is started with CAP_BPF or CAP_SYS_ADMIN: "
             "with CAP_SYS_ADMIN those read and write the memory of any process."

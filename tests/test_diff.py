@@ -47,13 +47,19 @@ def test_builds_differ_by_the_files_of_their_roles(place: Place) -> None:
     assert (done.status, done.stdout) == (1, "web: + read /srv/lxc/web/b(/.*)?; - read /srv/lxc/web/a(/.*)?\n")
 
 
+def _without_and_with(rule: str, roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two policies with the roles in them, the second with a rule more."""
+    more = tmp_path_factory.mktemp("rule") / "more.cil"
+    more.write_text(f"{rule}\n")
+    return roles.link(tmp_path_factory.mktemp("old")), roles.link(tmp_path_factory.mktemp("new"), [more])
+
+
 def test_policies_differ_by_the_unix_sockets_that_roles_may_talk_to(
     place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    more = place.folder / "more.cil"
-    more.write_text("(allow lxc_web_t named_t (unix_stream_socket (connectto)))\n")
-    old = reference_roles.link(tmp_path_factory.mktemp("old"))
-    new = reference_roles.link(tmp_path_factory.mktemp("new"), [more])
+    old, new = _without_and_with(
+        "(allow lxc_web_t named_t (unix_stream_socket (connectto)))", reference_roles, tmp_path_factory
+    )
     done = place.call("diff", old, new)
     assert done.stdout == "web: + talk to the unix sockets of named_t (unix_stream_socket connectto)\n"
 
@@ -61,10 +67,9 @@ def test_policies_differ_by_the_unix_sockets_that_roles_may_talk_to(
 def test_policies_differ_by_what_their_roles_can_do(
     place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    more = place.folder / "more.cil"
-    more.write_text("(allow lxc_web_t ssh_port_t (tcp_socket (name_bind)))\n")
-    old = reference_roles.link(tmp_path_factory.mktemp("old"))
-    new = reference_roles.link(tmp_path_factory.mktemp("new"), [more])
+    old, new = _without_and_with(
+        "(allow lxc_web_t ssh_port_t (tcp_socket (name_bind)))", reference_roles, tmp_path_factory
+    )
     done = place.call("diff", old, new)
     assert (done.status, done.stdout) == (1, "web: + bind tcp/22\n")
     bare = reference_roles.prepared.base.policy

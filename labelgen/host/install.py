@@ -262,14 +262,15 @@ def _relabel(places: Sequence[Place], kept: Collection[str] = ()) -> int:
     A file whose type is one of `kept` keeps its categories, which may be those of a running container. Of any other the
     whole label is set (-F): what was a container's keeps its type otherwise, for that is one of customizable_types.
     """
-    found = [path for place in places for path in _files_of(place)]
-    whole = [path for path in found if _type_of(path) not in kept]
-    anew = set(whole)
-    for options, paths in ((("-F",), whole), ((), [path for path in found if path not in anew])):
+    anew: list[Path] = []
+    labelled: list[Path] = []
+    for path in (path for place in places for path in _files_of(place)):
+        (labelled if _type_of(path) in kept else anew).append(path)
+    for options, paths in ((("-F",), anew), ((), labelled)):
         if paths:
             names = b"\0".join(bytes(path) for path in paths) + b"\0"
             programs.run("restorecon", *options, "-0", "-f", "-", stdin=names)
-    return len(found)
+    return len(anew) + len(labelled)
 
 
 def _type_of(path: Path) -> str:
