@@ -32,6 +32,7 @@ from typing import Callable, Union
 import labelgen
 from labelgen import base as bases
 from labelgen import programs
+from labelgen.cache import cache_folder
 from labelgen.packing.pack import rpmbuild_arguments
 from labelgen.packing.spec import SPEC
 
@@ -320,7 +321,7 @@ def bench(spec: str, numbers: Sequence[int], repeat: int) -> None:
 
 def debian_bases() -> Iterator[str]:
     """Debian's policy, as modules and as a binary, where the tests have made it."""
-    for folder in sorted(bases.cache_folder().glob("test-debian-*/modules"))[:1]:
+    for folder in sorted(cache_folder().glob("test-debian-*/modules"))[:1]:
         yield str(folder)
         yield str(bases.open_base(bases.locate(str(folder))).policy)
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from labelgen import __version__, bundle, capabilities, filecontexts, local, ours, output, programs, rpmdb
-from labelgen.errors import InputError, LabelgenError, MachineError
+from labelgen.cache import cache_folder
+from labelgen.errors import InputError, LabelgenError
 
 REFERENCE = "reference"
 HOST = "host"
@@ -80,19 +81,6 @@ class Base:
 
 
 IN_THE_CACHE = "this is the cache; make room, or set XDG_CACHE_HOME to a folder elsewhere"
-
-
-def cache_folder() -> Path:
-    """The user's cache of labelgen, made if missing. Raises MachineError where it cannot be."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root) / "labelgen"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(
-            f"the cache {folder} cannot be made: {error.strerror}", "set XDG_CACHE_HOME to a folder that you may write"
-        ) from error
-    return folder
 
 
 # -- finding

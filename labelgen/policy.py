@@ -235,6 +235,11 @@ class Policy:
                 "labelgen links one from modules",
             ) from error
 
+    @property
+    def of_setools(self) -> setools.SELinuxPolicy:
+        """The policy as setools holds it, for a reader that shall not go by this index."""
+        return self._policy
+
     def _read_types(self) -> None:
         self.types: dict[str, int] = {}
         self.type_names: list[str] = []

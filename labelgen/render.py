@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 import jinja2
 
-from labelgen import __version__
+from labelgen import __version__, templating
 from labelgen.base import Base
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
 from labelgen.errors import UNPRINTABLE, InputError, printable
@@ -198,16 +198,9 @@ class Renderer:
             )
         self.facts = facts
         self.templates = templates
-        # Policy source is not HTML; what goes into it is validated names and one printable line (role.py).
+        # What goes into a template is validated names and one printable line (role.py).
         self.loader = _Templates(templates)
-        self.environment = jinja2.Environment(
-            loader=self.loader,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,
-        )
+        self.environment = templating.environment(templates, self.loader)
         self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=base_name)
         self.environment.globals.update(
             base=base,

@@ -20,6 +20,7 @@ from bases import BuiltRoles, OnBase
 from sabotages import MORE_ROLES
 
 from labelgen import base as bases
+from labelgen.cache import cache_folder
 from labelgen.shipped import packaged
 
 DEBIAN_MODULES = Path("/usr/share/selinux/default")
@@ -80,10 +81,10 @@ def debian_modules() -> Path:
     archive, packaged_modules = _source_archive(), sorted(DEBIAN_MODULES.glob("*.pp*"))
     if archive is None or not packaged_modules or not DEVEL_MAKEFILE.exists():
         pytest.skip("the packages selinux-policy-default, -dev and -src are not installed")
-    folder = bases.cache_folder() / f"test-debian-{_digest([archive, *packaged_modules])}" / "modules"
-    with _locked(bases.cache_folder() / ".test-debian.lock"):
+    folder = cache_folder() / f"test-debian-{_digest([archive, *packaged_modules])}" / "modules"
+    with _locked(cache_folder() / ".test-debian.lock"):
         if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=bases.cache_folder()) as scratch:
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
                 made = Path(scratch) / "whole" / "modules"
                 made.mkdir(parents=True)
                 for file in (_container_module(archive, Path(scratch)), *packaged_modules):

@@ -65,8 +65,8 @@ from sabotages import (
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
-from labelgen import base as bases
 from labelgen import build, claims, filecontexts, policy, refused, verdict
+from labelgen.cache import cache_folder
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints
 from labelgen.filecontexts import FileContexts
@@ -801,7 +801,7 @@ def main(arguments: Sequence[str]) -> int:
     started, outcome = time.monotonic(), Outcome([], options.all and not options.which)
     remember_all()
     with tempfile.TemporaryDirectory() as scratch:
-        memory = Memory(bases.cache_folder() / "mutate.json")
+        memory = Memory(cache_folder() / "mutate.json")
         if options.again:
             memory.forget()
         trials = Trials(Bench(Path(scratch)), memory)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labelgen import base as bases
+from labelgen.cache import cache_folder
 
 DIGEST, OTHER = "a" * 32, "b" * 32
 HOURS = 3600.0
@@ -17,7 +18,7 @@ HOURS = 3600.0
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return bases.cache_folder()
+    return cache_folder()
 
 
 def opened(name: str, monkeypatch: pytest.MonkeyPatch, code: int, hours_ago: float) -> Path:

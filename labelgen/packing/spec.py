@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 import jinja2
 
-from labelgen import __version__
+from labelgen import __version__, templating
 from labelgen.errors import InputError
 from labelgen.packing.targets import Target, packed_version
 from labelgen.packing.tree import MANIFEST, Module, Place, Tree
@@ -243,14 +243,7 @@ def _date(epoch: int) -> str:
 
 def render(plan: Plan, made: Sequence[Package], templates: Path) -> str:
     """The spec file of a plan. Raises InputError where a template is wrong or missing."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = templating.environment(templates, jinja2.FileSystemLoader(templates))
     environment.filters.update(text=escaped, paragraph=_paragraph, script=script)
     values: dict[str, Any] = {
         "plan": plan,

@@ -59,7 +59,7 @@ class Readings:
     def of(cls, policy: Policy) -> Readings:
         """Read a policy with libsepol too. Raises InputError when it cannot be read, MachineError without a library."""
         sepol, model = judge.Sepol(policy.path), Model(policy)
-        judged = judge.read(policy.path, sepol)
+        judged = judge.read(policy.of_setools, sepol)
         return cls(sepol, judged, model.facts(judged), model)
 
 

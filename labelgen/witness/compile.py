@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from labelgen import programs
+from labelgen import cache, programs
 from labelgen.errors import MachineError
-from labelgen.witness import cache
 
 SOURCES = Path(__file__).parent
 STATIC = "it takes a static C library: apt-get install libc6-dev or dnf install glibc-static"

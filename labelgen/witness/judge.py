@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
 from labelgen.errors import InputError, MachineError
-from labelgen.policy import setools_module
+from labelgen.policy import setools_reader
 from labelgen.witness.facts import PROTOCOL_NUMBERS, Access, Facts, NodeLabel, PortLabel, node_label, type_of
 
 CONTEXT = (
@@ -143,7 +144,7 @@ class Sepol:
 
 
 def _classes(policy: Any) -> dict[str, frozenset[str]]:
-    no_common = setools_module().exception.NoCommon
+    no_common = setools_reader().exception.NoCommon
     found = {}
     for item in policy.classes():
         perms = set(map(str, item.perms))
@@ -167,11 +168,14 @@ def _nodes(policy: Any) -> tuple[NodeLabel, ...]:
     )
 
 
+def _by_transition(policy: Any) -> Iterator[Any]:
+    """The type_transition rules."""
+    return (rule for rule in policy.terules() if rule.ruletype.name == "type_transition")
+
+
 def _transitions(policy: Any) -> dict[tuple[str, str], str]:
-    library = setools_module()
-    query = library.TERuleQuery(policy, ruletype=["type_transition"])
     found = {}
-    for rule in query.results():
+    for rule in _by_transition(policy):
         if rule.tclass.name.endswith("socket"):
             sources = {t.name for t in rule.source.expand()} & {t.name for t in rule.target.expand()}
             found.update({(name, rule.tclass.name): rule.default.name for name in sources})
@@ -179,32 +183,23 @@ def _transitions(policy: Any) -> dict[tuple[str, str], str]:
 
 
 def _queue_types(policy: Any, queues: str) -> dict[str, str]:
-    library = setools_module()
-    if not queues:
-        return {}
-    query = library.TERuleQuery(policy, ruletype=["type_transition"], target=type_of(queues), tclass=["file"])
+    unnamed = setools_reader().exception.TERuleNoFilename
     found = {}
-    for rule in query.results():
-        with contextlib.suppress(library.exception.TERuleNoFilename):
+    for rule in _by_transition(policy) if queues else ():
+        if rule.tclass.name != "file" or type_of(queues) not in {t.name for t in rule.target.expand()}:
+            continue
+        with contextlib.suppress(unnamed):
             if rule.filename:
                 continue
         found.update({item.name: rule.default.name for item in rule.source.expand()})
     return found
 
 
-def read(path: Path, access: Optional[Access] = None) -> Facts:
-    """What the binary policy at `path` says; who may do what as `access` decides it, or else libsepol.
-
-    Raises InputError when it cannot be read, MachineError without a library.
-    """
-    library = setools_module()
-    try:
-        policy = library.SELinuxPolicy(str(path))
-    except (OSError, SyntaxError, library.exception.SEToolsException) as error:
-        raise InputError(f"{path}: setools cannot read this policy: {error}") from error
+def read(policy: Any, access: Access) -> Facts:
+    """What a policy says, a SELinuxPolicy of setools'; who may do what as `access` decides it."""
     queues = next((str(item.context) for item in policy.fs_uses() if item.fs == "mqueue"), "")
     return Facts(
-        access=access or Sepol(path),
+        access=access,
         ports=_ports(policy),
         nodes=_nodes(policy),
         initial={item.name: str(item.context) for item in policy.initialsids()},

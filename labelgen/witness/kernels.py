@@ -11,9 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Optional
 
-from labelgen import programs
+from labelgen import cache, programs
 from labelgen.errors import InputError, MachineError
-from labelgen.witness import cache
 
 UML_MODULES = Path("/usr/lib/uml/modules")
 MODULES = Path("/lib/modules")

@@ -18,7 +18,7 @@ from typing import Any
 
 import plan
 
-from labelgen import base as bases
+from labelgen.cache import cache_folder
 
 HERE = Path(__file__).parent
 TOP = HERE.parent.parent
@@ -168,7 +168,7 @@ def _make_root(folder: Path) -> None:
 def guest_root() -> Path:
     """The guest's files, from the cache where a guest of this recipe was made before."""
     digest = hashlib.sha256(repr(RECIPE).encode()).hexdigest()[:16]
-    cache = bases.cache_folder()
+    cache = cache_folder()
     folder = cache / f"test-guest-{digest}"
     with _locked(cache / ".test-guest.lock"):
         if not folder.exists():

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable
 
-from labelgen.base import cache_folder
+from labelgen.errors import MachineError
+
+
+def cache_folder() -> Path:
+    """The user's cache of labelgen, made if missing. Raises MachineError where it cannot be."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "labelgen"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(
+            f"the cache {folder} cannot be made: {error.strerror}", "set XDG_CACHE_HOME to a folder that you may write"
+        ) from error
+    return folder
 
 
 def folder(kind: str, key: str, make: Callable[[Path], object]) -> Path:
