@@ -106,3 +106,25 @@ def test_a_literal_path_counts_before_any_expression(tmp_path: Path) -> None:
     (tmp_path / "file_contexts.local").write_text("/srv/lxc/web/index\tsystem_u:object_r:other_t:s0\n")
     (shadow,) = FileContexts.read(tmp_path / "linked", tmp_path).shadowing("/srv/lxc/web/index")
     assert shadow.type == "other_t"
+
+
+def test_templates_are_for_anybodys_home_where_the_host_has_made_nothing_of_them(tmp_path: Path) -> None:
+    """genhomedircon.c, for the fallback user: FALLBACK_NAME, FALLBACK_UIDGID and FALLBACK_PREFIX."""
+    templates = {
+        "HOME_DIR/x": "/home/[^/]+/x",
+        "HOME_ROOT/x": "/home/x",
+        "HOME_DIR/ROLE/x": "/home/[^/]+/user/x",
+        "/srv/USER/x": "/srv/[^/]+/x",
+        "/run/user/%{USERID}/x": "/run/user/[0-9]+/x",
+        "/srv/%{USERNAME}/x": "/srv/[^/]+/x",
+    }
+    (tmp_path / "linked").write_text("".join(f"{path}\tsystem_u:object_r:etc_t:s0\n" for path in templates))
+    found = FileContexts.read(tmp_path / "linked", tmp_path)
+    assert sorted(context.path for context in found) == sorted(templates.values())
+
+
+def test_a_line_that_gives_no_label_reads_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "linked").write_text("/srv/lxc/web/x\t--\t<<none>>\n")
+    (context,) = FileContexts.read(tmp_path / "linked", tmp_path)
+    assert str(context) == "/srv/lxc/web/x -- <<none>>"
+    assert context.type == context.label == ""
