@@ -4,9 +4,11 @@ A mutant is a module with one thing taken out: a statement that yields findings,
 one operand of `or` or `|`, one entry of a table. Those that take out what makes an exception from a check (one operand
 of `and` or `&`, a condition that counts as met) are marked: they find more, without anything else less.
 
-Where nothing can notice a mutant, a comment in its function says how many there are and why:
+Where nothing can notice a mutant, a comment in its function says how many there are and why (those that make an
+exception apart, which are only tried with --all):
 
     # mutate.py: 2 survive. This only narrows down what `decide` decides.
+    # mutate.py: 1 and 3 exceptions survive. ...
 """
 
 from __future__ import annotations
@@ -226,13 +228,14 @@ def statements(tree: ast.AST) -> list[int]:
 
 
 class Survivors(NamedTuple):
-    """The mutants of one function that nothing can notice."""
+    """How many mutants of one function nothing can notice, and how many of those that make an exception; and why."""
 
     number: int
+    exceptions: int
     reason: str
 
 
-SURVIVORS = re.compile(r" *# mutate\.py: (\d+) survives?\. (.*)")
+SURVIVORS = re.compile(r" *# mutate\.py: (\d+)(?: and (\d+) exceptions?)? survives?\. (.*)")
 
 
 def explained(module: str, source: str) -> dict[str, Survivors]:
@@ -244,8 +247,8 @@ def explained(module: str, source: str) -> dict[str, Survivors]:
         said = SURVIVORS.fullmatch(line)
         if said:
             more = itertools.takewhile(lambda text: text.strip().startswith("#"), lines[place + 1 :])
-            reason = " ".join([said[2], *(text.strip()[1:].strip() for text in more)])
-            found[scopes.get(place + 1, f"{module}.-")] = Survivors(int(said[1]), reason)
+            reason = " ".join([said[3], *(text.strip()[1:].strip() for text in more)])
+            found[scopes.get(place + 1, f"{module}.-")] = Survivors(int(said[1]), int(said[2] or 0), reason)
     return found
 
 

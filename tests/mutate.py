@@ -43,7 +43,7 @@ import pytest
 from bases import BuiltRoles, OnBase
 from hypothesis import Phase, settings
 from judge import Judge, port_types
-from mutants import Mutant, Mutator, Survivors, explained, put_in_place, statements
+from mutants import Mutant, Mutator, explained, put_in_place, statements
 from sabotages import (
     EVERY_SOCKET,
     FILES,
@@ -741,28 +741,29 @@ def _is_meant(mutant: Mutant, word: str) -> bool:
 
 @dataclass
 class Outcome:
-    """Mutants with what noticed each, and what comments say of those that nothing noticed. whole: all were tried."""
+    """Mutants with what noticed each, and what comments say of those that nothing noticed. whole: none was left out but
+    what makes an exception."""
 
     found: list[tuple[Mutant, str]]
     whole: bool
 
     @cached_property
-    def explained(self) -> dict[str, Survivors]:
-        """Function -> what its comment says, where it says the truth about how many (of a part: at most so many)."""
-        survive = Counter(f"{m.module}.{m.scope}" for m, killer in self.found if not killer)
-        said = {}
+    def explained(self) -> dict[tuple[str, bool], str]:
+        """Function, and whether of what makes an exception -> what its comment says, where it says the truth about how
+        many survive (of a part: at most so many)."""
+        survive = Counter((f"{m.module}.{m.scope}", m.exception) for m, killer in self.found if not killer)
+        reasons = {}
         for module in FORGOTTEN:
-            said.update(explained(module, (TOP / "labelgen" / f"{module}.py").read_text(encoding="utf-8")))
-        return {
-            name: survivors
-            for name, survivors in said.items()
-            if survive[name] == survivors.number or (not self.whole and survive[name] < survivors.number)
-        }
+            source = (TOP / "labelgen" / f"{module}.py").read_text(encoding="utf-8")
+            for name, said in explained(module, source).items():
+                for exception, number in ((False, said.number), (True, said.exceptions)):
+                    if survive[name, exception] == number or (not self.whole and survive[name, exception] < number):
+                        reasons[name, exception] = said.reason
+        return reasons
 
     def reason(self, mutant: Mutant) -> str:
         """Why a mutant that nothing noticed may survive; nothing where no comment explains it."""
-        survivors = self.explained.get(f"{mutant.module}.{mutant.scope}")
-        return survivors.reason if survivors else ""
+        return self.explained.get((f"{mutant.module}.{mutant.scope}", mutant.exception), "")
 
     @property
     def survivors(self) -> list[Mutant]:
@@ -806,7 +807,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--verbose", action="store_true", help="print what notices each mutant")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    started, outcome = time.monotonic(), Outcome([], options.all and not options.which)
+    started, outcome = time.monotonic(), Outcome([], not options.which)
     remember_all()
     with tempfile.TemporaryDirectory() as scratch:
         memory = Memory(cache_folder() / "mutate.json")
