@@ -459,7 +459,7 @@ def _declared_port_types(subject: Subject, ports: Iterable[Union[Ports, str]], p
     bits = 0
     for port in ports:
         if isinstance(port, str):
-            bits |= subject.policy.bits.get(subject.policy.resolve(port) or "", 0)
+            bits |= subject.policy.bits.get(subject.policy.aliases.get(port, port), 0)
         else:
             for segment in subject.verification.ports.within(protocol, port.low, port.high):
                 if segment.type not in subject.verification.catch_all:
@@ -607,7 +607,7 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
 def _segments(subject: Subject, protocol: str, port: Union[Ports, str]) -> list[Segment]:
     table = subject.verification.ports
     if isinstance(port, str):
-        return table.of_type(protocol, subject.policy.resolve(port) or port)
+        return table.of_type(protocol, subject.policy.aliases.get(port, port))
     return list(table.within(protocol, port.low, port.high))
 
 
@@ -975,14 +975,12 @@ def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterat
 def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) -> Iterator[Finding]:
     """No container of another kind opens the role's files: whoever does may open the parent's by a rule that does not
     mean the parent too."""
-    opened: dict[Key, int] = {}
-    for key, number in kin.opened_beyond.union(opened_beyond(own, kin.openers)):
-        opened[key] = opened.get(key, 0) | 1 << number
-    for key, sources in sorted(opened.items()):
-        if sources & ~subject.bit:
-            source = subject.policy.names(sources & ~subject.bit)[0]
-            words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
-            yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
+    opened = sorted(kin.opened_beyond.union(opened_beyond(own, kin.openers)), reverse=True)
+    first = {key: number for key, number in opened if 1 << number != subject.bit}
+    for key, number in sorted(first.items()):
+        source = subject.policy.type_names[number]
+        words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
+        yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
 
 
 def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:

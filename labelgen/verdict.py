@@ -158,7 +158,8 @@ def _declared(subject: Subject, ports: Iterable[Union[Ports, str]], protocol: st
     table, ranges = subject.verification.ports, []
     for port in ports:
         if isinstance(port, str):
-            ranges += [(s.low, s.high) for s in table.of_type(protocol, subject.policy.resolve(port) or port)]
+            name = subject.policy.aliases.get(port, port)
+            ranges += [(segment.low, segment.high) for segment in table.of_type(protocol, name)]
         else:
             ranges.append((port.low, port.high))
     return ranges
@@ -168,7 +169,7 @@ def _beside(segment: Segment, declared: Iterable[tuple[int, int]]) -> Iterator[t
     """What is left of a segment without the declared ranges."""
     low = segment.low
     for start, end in sorted(declared):
-        if end < low or start > segment.high:
+        if start > segment.high:
             continue
         if start > low:
             yield low, start - 1

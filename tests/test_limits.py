@@ -19,9 +19,14 @@ from labelgen.network import PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import Segment
 from labelgen.role import Ports
-from labelgen.verdict import MOST_SHOWN, Verdict, _beside
+from labelgen.verdict import MOST_SHOWN, Verdict, _about, _beside
 
 ON_OTHERS = (*KEPT_APART["process"], *LEFT_TO_THE_BASE["process"])
+
+
+def test_a_path_that_may_be_one_folder_is_told_to_leave_out_what_is_in_it() -> None:
+    assert '"/srv/lxc/web(/.*)?"' in _about("/srv/lxc/web")
+    assert _about("/srv/lxc/web(/.*)?") == ""
 
 
 @pytest.fixture(scope="module")
