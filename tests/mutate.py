@@ -23,6 +23,8 @@ import importlib
 import json
 import os
 import re
+import resource
+import select
 import signal
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
@@ -100,6 +102,7 @@ FORGOTTEN: dict[str, tuple[str, ...]] = {
 }
 AT_ONCE = 16  # cases for one process: those that come later need not be made for what the first ones notice
 MOST_SECONDS = 30  # of a processor, for one case: a mutant may never end
+MOST_WAITING = 1800  # for a process, which may wait for ever
 
 # The files of tests that notice mutants in this process -> the modules whose mutants they try, and whether they do so
 # before the policies, for they take less than to link one.
@@ -122,10 +125,12 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
 
 @dataclass(eq=False)
 class Case:
-    """Something that is told, and what must be told. text: what it is made of, besides the code."""
+    """Something that is told, and what must be told. text: what it is made of, besides the code; only: the part of it
+    that is tried, empty for all."""
 
     name: str
     text: str = ""
+    only: str = field(default="", init=False)
 
     def tries(self, module: str) -> bool:
         """Whether mutants of a module are tried with it, as far as they run in it."""
@@ -143,7 +148,7 @@ class Case:
         """Have something worked out again, by a mutant."""
 
     def complaints(self) -> object:
-        """What is told otherwise than it should be."""
+        """What is told otherwise than it should be; in words that start with ::, the part that tells it."""
         raise NotImplementedError
 
     @property
@@ -357,6 +362,7 @@ class Tests(Case):
     """A file of tests, with the roles that are built already."""
 
     bench: Bench = NotImplemented
+    failed: str = field(default="", init=False)
 
     def tries(self, module: str) -> bool:
         return module in TEST_FILES[self.name][0]
@@ -377,11 +383,17 @@ class Tests(Case):
         phases = (Phase.explicit, Phase.generate)  # one example is enough, be it the smallest or not
         settings.register_profile("same", derandomize=True, deadline=None, database=None, phases=phases)
         settings.load_profile("same")
-        arguments = [*options, str(HERE / f"{self.name}.py")]
+        arguments = [*options, str(HERE / f"{self.name}.py") + self.only]
         with tempfile.TemporaryDirectory() as scratch, Path(os.devnull).open("w") as nowhere:
             kept = mock.patch.dict(os.environ, XDG_CACHE_HOME=scratch)  # what a mutant makes is nobody else's
             with kept, redirect_stdout(nowhere):
-                return pytest.main(arguments, plugins=[self])
+                status = pytest.main(arguments, plugins=[self])
+        is_gone = self.only and status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return None if is_gone else status and (self.failed or status)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed = report.nodeid[report.nodeid.index("::") :]
 
     @pytest.fixture(scope="session")
     def reference_roles(self) -> BuiltRoles:
@@ -506,14 +518,17 @@ def _tree(module: str) -> ast.AST:
 class Memory:
     """What was found before, in a file: of each mutant what noticed it (`by`) or did not (`let_by`), each with its
     digest, and of each case the statements that run in it. All that is true as long as the code is the same; `hints`
-    are what noticed mutants of other code, and are tried first."""
+    are what noticed mutants of other code, and `parts` which part of it did: they are tried first."""
 
     def __init__(self, path: Path) -> None:
         self.path, code = path, _code()
         known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
         self.results: dict[str, dict[str, dict[str, str]]] = known.get("results", {})
         self.hints: dict[str, str] = known.get("hints", {})
-        self.hints.update((name, next(iter(found["by"]))) for name, found in self.results.items() if "by" in found)
+        self.parts: dict[str, str] = known.get("parts", {})
+        for name, found in self.results.items():
+            for by in found.get("by", ()):
+                self.hints[name], self.parts[name] = by, found["how"][by]
         self.lines: dict[str, dict[str, list[str]]] = known.get("lines", {})
         if known.get("code") != code:
             self.results, self.lines = {}, {}
@@ -533,20 +548,25 @@ class Memory:
 # -- trying
 
 
-def forked(work: Callable[[], object]) -> Any:
-    """What a piece of work returns (what JSON can say), in a process of its own; None if that ends before."""
+def forked(work: Callable[[], object], cases: int = 1) -> Any:
+    """What a piece of work on some cases returns (what JSON can say), in a process of its own; None if that ends before
+    or never would."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(reading)
             gc.freeze()
+            # More than `in_time` gives: this ends what heeds no signal.
+            resource.setrlimit(resource.RLIMIT_CPU, (2 * cases * MOST_SECONDS,) * 2)
             with os.fdopen(writing, "w") as pipe:
                 json.dump(work(), pipe)
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
+        if not select.select([pipe], [], [], MOST_WAITING)[0]:
+            os.kill(pid, signal.SIGKILL)
         said = pipe.read()
     os.waitpid(pid, 0)
     return json.loads(said) if said else None
@@ -580,8 +600,9 @@ def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
             name = case.name
             with in_time():
                 case.forget(FORGOTTEN["kin" if is_of_kin else mutant.module])
-                if case.complaints():
-                    return name, "told otherwise"
+                said = case.complaints()
+                if said:
+                    return name, str(said) if str(said).startswith("::") else "told otherwise"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return name, f"{type(error).__name__} in {where.name}"
@@ -673,7 +694,7 @@ class Trials:
         if known is None:
             hint = self.memory.hints.get(str(mutant), "")
             if hint in self.cases:
-                known = self._try(mutant, [self.cases[hint]])
+                known = self._try(mutant, [self.cases[hint]], self.memory.parts.get(str(mutant), ""))
             if not known:
                 known = self._search(mutant)
         self.kills[f"{mutant.module}.{mutant.scope}", known] += 1
@@ -692,10 +713,16 @@ class Trials:
             self.memory.results[str(mutant)] = {"let_by": let_by}
         return ""
 
-    def _try(self, mutant: Mutant, cases: Sequence[Case]) -> str:
+    def _try(self, mutant: Mutant, cases: Sequence[Case], only: str = "") -> str:
         for case in cases:
             case.load()
-        said = forked(lambda: notice(mutant, cases))
+
+        def work() -> tuple[str, str]:
+            for case in cases:
+                case.only = only if only.startswith("::") else ""
+            return notice(mutant, cases)
+
+        said = forked(work, len(cases))
         if said is None and len(cases) > 1:  # the process ended: in which case?
             return next(filter(None, (self._try(mutant, [case]) for case in cases)), "")
         name, how = said if said is not None else (cases[0].name, "the process ended")
