@@ -27,7 +27,9 @@ class Grants:
     sometimes: dict[Guard, dict[Key, int]] = field(default_factory=dict)
 
     def add(self, rule: Rule, bits: int) -> None:
-        """Count a rule towards the types in `bits`."""
+        """Count a rule towards the types in `bits`. One that no setting of the booleans brings in force grants nothing."""
+        if rule.guard is not None and rule.guard.condition is False:
+            return
         into = self.always if rule.guard is None else self.sometimes.setdefault(rule.guard, {})
         for perm in rule.perms:
             key = (rule.tclass, perm)

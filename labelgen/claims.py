@@ -154,6 +154,7 @@ class Subject:
 
     def worst_of(self, domain: str) -> Mapping[Key, int]:
         """Everything that it or another domain may do, at the booleans' worst."""
+        # mutate.py: 1 survives. It is the same either way, but not kept for all roles.
         return self.worst if domain == self.domain else self.verification.worst_of(domain)
 
     @cached_property
@@ -210,6 +211,7 @@ class Subject:
     def finding(
         self, claim: str, message: str, rules: Iterable[str] = (), condition: Condition = True, where: Where = ("name",)
     ) -> Finding:
+        # mutate.py: 1 survives. No finding is about what no setting brings about.
         setting = conditions.smallest_setting(condition) or {}
         return Finding(claim, self.role.name, message, tuple(rules), tuple(sorted(setting.items())), self.line(*where))
 
@@ -318,6 +320,7 @@ class Verification:
 
     def kin(self, type_name: str, counterpart: str, parent: str) -> Kin:
         """The types that have the same attributes as a type, held against another; `parent` is the parent's domain."""
+        # mutate.py: 1 survives. Of domains nobody asks who is beside them.
         key = (self.policy.attributes_of[type_name], counterpart, parent)
         if key not in self._kin:
             beside = 0 if counterpart == parent else self._beside(parent, counterpart)

@@ -133,6 +133,7 @@ class FileContexts:
 
     def _near(self, start: str) -> list[int]:
         """The places of those whose path starts as far as it is plain with `start`, or with a part of it."""
+        # mutate.py: 1 survives. Of those that are too many `shadowing` looks at each.
         starts = [start[:length] for length in range(len(start))]
         for place in range(bisect_left(self._starts, start), len(self._starts)):
             if not self._starts[place].startswith(start):

@@ -130,6 +130,7 @@ def setools_reader() -> Reader:
     The package itself imports every query it has, networkx and pkg_resources, which takes longer than to load a policy;
     so its parts are imported without running it.
     """
+    # mutate.py: 4 survive. test_programs.py notices them, in processes of its own.
     spec = importlib.util.find_spec("setools") if "setools" not in sys.modules else None
     if spec is not None and spec.submodule_search_locations:
         sys.modules["setools"] = importlib.util.module_from_spec(spec)
@@ -146,6 +147,7 @@ def setools_reader() -> Reader:
 
 def setools_module() -> Any:
     """The distribution's setools. Raises MachineError where it is missing or is PyPI's package of that name."""
+    # mutate.py: 2 survive. test_programs.py and test_packaging.py notice them, in processes of their own.
     try:
         import setools  # noqa: PLC0415 - heavy: only commands that read a policy pay for it
     except ImportError as error:
@@ -159,6 +161,7 @@ def setools_module() -> Any:
 
 def _other_program() -> Optional[str]:
     """What pip installed here as setools where Python knows no module of that name: PyPI's brings a module SETools."""
+    # mutate.py: 1 survives. test_packaging.py notices it, in an environment of its own.
     import importlib.metadata  # noqa: PLC0415 - slow to import, for an error alone
 
     if importlib.util.find_spec("setools"):
@@ -172,6 +175,7 @@ def _other_program() -> Optional[str]:
 def _setools_cure(other: bool) -> str:
     """What brings setools; before it, where there is another program of that name, what takes that away; in a virtual
     environment also what lets the distribution's packages in."""
+    # mutate.py: 2 survive. test_packaging.py notices them, in an environment of its own.
     away = f"{sys.executable} -m pip uninstall setools, then " if other else ""
     if sys.prefix == sys.base_prefix:
         return f"{away}{SETOOLS_HINT}"
@@ -183,6 +187,7 @@ def _setools_cure(other: bool) -> str:
 def _no_collection() -> Iterator[None]:
     """Without garbage collection: a hundred thousand rules are made, none of them garbage, and looking them through
     again and again costs a third of the time."""
+    # mutate.py: 1 survives. Without collection from then on more memory is used, and nothing else is different.
     was_on = gc.isenabled()
     gc.disable()
     try:
