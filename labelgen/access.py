@@ -27,7 +27,7 @@ class Grants:
     sometimes: dict[Guard, dict[Key, int]] = field(default_factory=dict)
 
     def add(self, rule: Rule, bits: int) -> None:
-        """Count a rule towards the types in `bits`. One that no setting of the booleans brings in force grants nothing."""
+        """Count a rule towards the types in `bits`, unless no setting of the booleans brings it in force."""
         if rule.guard is not None and rule.guard.condition is False:
             return
         into = self.always if rule.guard is None else self.sometimes.setdefault(rule.guard, {})
