@@ -231,6 +231,11 @@ def _raised(_: BuiltRoles, verification: Verification) -> object:
     return [f for file in verification.files for f in _found(verification, file.role.name)]
 
 
+def _without_file_contexts(built: BuiltRoles, known: Verification) -> object:
+    """A policy by itself, whose file contexts are not known, is verified too."""
+    return _raised(built, Verification(known.policy, known.files, known.exact, base_ports=known.base_ports))
+
+
 def _sockets(_: BuiltRoles, verification: Verification) -> object:
     return SOCKET_CLASSES ^ told_sockets(_of_network(verification))
 
@@ -270,6 +275,7 @@ class Bench:
             *map(self._sabotage, FILES),
             *map(self._harmless, HARMLESS),
             self._linked("shipped roles", "shipped", lambda built, to: built.link(to), _raised),
+            self._linked("no file contexts", "shipped", lambda built, to: built.link(to), _without_file_contexts),
             self._linked("more roles", "more", lambda built, to: built.link(to), _raised),
             self._linked("no categories", "shipped", across_categories, _across_categories),
             Linked("two parents", "", self._two_parents, _of_two_parents),
