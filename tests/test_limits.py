@@ -39,6 +39,123 @@ def verdict(reference_roles: BuiltRoles, linked: Path) -> Verdict:
     return reference_roles.verify(linked)
 
 
+# -- what a role file declares has limits
+
+
+@pytest.fixture(scope="module")
+def all_limits(verdict: Verdict, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Role -> its limits; those that no shipped role is, under `more`."""
+    more = more_roles.verify(more_roles.link(tmp_path_factory.mktemp("more-limits"))).roles
+    shipped = {role.role: " ".join(role.limits) for role in verdict.roles}
+    return {**shipped, **{f"more/{role.role}": " ".join(role.limits) for role in more}}
+
+
+TCP = {"dns", "ftp", "web", *(f"more/{name}" for name in ("asker", "odd", "relay", "relay_bind", "web", "web_admin"))}
+UDP = {"dns", "more/asker"}
+
+
+@pytest.mark.parametrize(
+    ("words", "roles"),
+    [
+        ("Unix sockets work;", {"nonet"}),
+        ("A socket that another process made", {*TCP, "nonet", "more/signalling"}),
+        ("checks no bind: the role can serve tcp there.", TCP - UDP),
+        ("checks no bind: the role can serve tcp and udp there.", UDP),
+        ("checks no bind: the role can serve sctp and dccp there.", {"more/signalling"}),
+        ("UDP destinations are not checked by port", UDP),
+        ("TCP Fast Open goes round name_connect", TCP),
+        ("Raw and packet sockets carry any protocol", {"more/signalling"}),
+        ("A published port (-p 80:80)", {*TCP, "more/signalling"}),
+        ("no class for sctp and icmp", set()),
+        ("A binary policy has no file contexts", set()),
+        ("The base is known only as a binary", set()),
+    ],
+)
+def test_a_limit_is_told_of_the_roles_whose_files_bring_it(
+    words: str, roles: set[str], all_limits: dict[str, str]
+) -> None:
+    assert {role for role, text in all_limits.items() if words in text} == roles
+
+
+def test_a_base_that_takes_other_sockets_for_raw_ones_is_told(more_roles: BuiltRoles, tmp_path: Path) -> None:
+    policy = more_roles.link(tmp_path, edits={"base": [("(policycap extended_socket_class)", "")]})
+    told = {r.role for r in more_roles.verify(policy).roles if any("no class for sctp" in t for t in r.limits)}
+    assert told == {"signalling"}
+
+
+def test_a_policy_without_file_contexts_is_told_to_roles_with_files(reference_roles: BuiltRoles, linked: Path) -> None:
+    roles = build.verify_linked(reference_roles.prepared.files, Policy(linked)).roles
+    told = {role.role for role in roles if any("A binary policy has no file contexts" in t for t in role.limits)}
+    assert told == {role.role for role in roles if role.role != "nonet"}
+
+
+def test_a_runtime_that_another_user_may_not_start_a_role_with_is_told(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """The set that eases the constraint may have network, which a binary does not show: roles are not in it."""
+    eased = "(typeattribute eased)(typeattributeset eased (container_t))"
+    needs = "(or (or (eq u1 system_u) (neq t1 container_runtime_t)) (eq t2 eased))"
+    roles, policy = on_binary(reference_roles, tmp_path, f"{eased}(constrain (process (transition)) {needs})\n")
+    verdict = roles.verify(policy)
+    assert verdict.holds
+    for role in verdict.roles:
+        (said,) = (
+            text for text in role.limits if "from starting the role when it runs as another SELinux user" in text
+        )
+        assert "may keep container_runtime_t from" in said
+
+
+# -- neighbours
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda two: tuple(sorted(two))), max_size=5)
+
+
+@given(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), RANGES)
+def test_what_is_beside_the_declared_is_all_the_rest(segment: list[int], declared: list[tuple[int, int]]) -> None:
+    left = list(_beside(Segment(segment[0], segment[1], "", ""), declared))
+    rest = {n for n in range(segment[0], segment[1] + 1) if not any(low <= n <= high for low, high in declared)}
+    assert [n for low, high in left for n in range(low, high + 1)] == sorted(rest)
+
+
+def test_neighbours_are_the_ports_of_the_declared_ones_types(
+    reference_roles: BuiltRoles, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By the types that libsepol reads for each port."""
+    for roles in (reference_roles, more_roles):
+        policy = roles.link(tmp_path_factory.mktemp("neighbours"))
+        types = {name: dict(enumerate(port_types(policy, name))) for name in PROTOCOLS}
+        for file, told in zip(roles.prepared.files, roles.verify(policy).roles):
+            network = file.role.declared_network
+            wanted = {
+                (action, name, number)
+                for name in PROTOCOLS
+                for action, ports in (
+                    ("bind", network.bound(name) if network else []),
+                    ("connect", network.reached(name) if network else []),
+                )
+                for number in _beside_declared(types[name], ports)
+            }
+            assert wanted == {
+                (one.action, one.protocol, number) for one in told.neighbours for number in _numbers(one.ports)
+            }
+
+
+def _numbers(text: str) -> list[int]:
+    ranges = [part.partition("-") for part in text.split(", ")]
+    return [number for low, _, high in ranges for number in range(int(low), int(high or low) + 1)]
+
+
+def _beside_declared(types: dict[int, str], ports: list[Ports | str]) -> set[int]:
+    numbers = {n for port in ports if isinstance(port, Ports) for n in range(port.low, port.high + 1)}
+    meant = {types[n] for n in numbers}
+    named = {port for port in ports if isinstance(port, str)}
+    return {n for n, name in types.items() if n and name in meant - named} - numbers
+
+
+# -- what policies leave open
+
+
 def test_what_crosses_categories_is_what_libsepol_lets_by(linked: Path, verdict: Verdict) -> None:
     with Judge(linked) as judge:
         for role in verdict.roles:
@@ -205,117 +322,3 @@ def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict:
         for rule in on_base.policy.rules_from(on_base.parent)
     )
     assert all(any("load BPF programs" in text for text in role.limits) == may_load for role in on_base.verdict.roles)
-
-
-# -- what a role file declares has limits
-
-
-@pytest.fixture(scope="module")
-def all_limits(verdict: Verdict, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Role -> its limits; those that no shipped role is, under `more`."""
-    more = more_roles.verify(more_roles.link(tmp_path_factory.mktemp("more-limits"))).roles
-    shipped = {role.role: " ".join(role.limits) for role in verdict.roles}
-    return {**shipped, **{f"more/{role.role}": " ".join(role.limits) for role in more}}
-
-
-TCP = {"dns", "ftp", "web", *(f"more/{name}" for name in ("asker", "odd", "relay", "relay_bind", "web", "web_admin"))}
-UDP = {"dns", "more/asker"}
-
-
-@pytest.mark.parametrize(
-    ("words", "roles"),
-    [
-        ("Unix sockets work;", {"nonet"}),
-        ("A socket that another process made", {*TCP, "nonet", "more/signalling"}),
-        ("checks no bind: the role can serve tcp there.", TCP - UDP),
-        ("checks no bind: the role can serve tcp and udp there.", UDP),
-        ("checks no bind: the role can serve sctp and dccp there.", {"more/signalling"}),
-        ("UDP destinations are not checked by port", UDP),
-        ("TCP Fast Open goes round name_connect", TCP),
-        ("Raw and packet sockets carry any protocol", {"more/signalling"}),
-        ("A published port (-p 80:80)", {*TCP, "more/signalling"}),
-        ("no class for sctp and icmp", set()),
-        ("A binary policy has no file contexts", set()),
-        ("The base is known only as a binary", set()),
-    ],
-)
-def test_a_limit_is_told_of_the_roles_whose_files_bring_it(
-    words: str, roles: set[str], all_limits: dict[str, str]
-) -> None:
-    assert {role for role, text in all_limits.items() if words in text} == roles
-
-
-def test_a_base_that_takes_other_sockets_for_raw_ones_is_told(more_roles: BuiltRoles, tmp_path: Path) -> None:
-    policy = more_roles.link(tmp_path, edits={"base": [("(policycap extended_socket_class)", "")]})
-    told = {r.role for r in more_roles.verify(policy).roles if any("no class for sctp" in t for t in r.limits)}
-    assert told == {"signalling"}
-
-
-def test_a_policy_without_file_contexts_is_told_to_roles_with_files(reference_roles: BuiltRoles, linked: Path) -> None:
-    roles = build.verify_linked(reference_roles.prepared.files, Policy(linked)).roles
-    told = {role.role for role in roles if any("A binary policy has no file contexts" in t for t in role.limits)}
-    assert told == {role.role for role in roles if role.role != "nonet"}
-
-
-def test_a_runtime_that_another_user_may_not_start_a_role_with_is_told(
-    reference_roles: BuiltRoles, tmp_path: Path
-) -> None:
-    """The set that eases the constraint may have network, which a binary does not show: roles are not in it."""
-    eased = "(typeattribute eased)(typeattributeset eased (container_t))"
-    needs = "(or (or (eq u1 system_u) (neq t1 container_runtime_t)) (eq t2 eased))"
-    roles, policy = on_binary(reference_roles, tmp_path, f"{eased}(constrain (process (transition)) {needs})\n")
-    verdict = roles.verify(policy)
-    assert verdict.holds
-    for role in verdict.roles:
-        (said,) = (
-            text for text in role.limits if "from starting the role when it runs as another SELinux user" in text
-        )
-        assert "may keep container_runtime_t from" in said
-
-
-# -- neighbours
-
-
-RANGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda two: tuple(sorted(two))), max_size=5)
-
-
-@given(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), RANGES)
-def test_what_is_beside_the_declared_is_all_the_rest(segment: list[int], declared: list[tuple[int, int]]) -> None:
-    left = list(_beside(Segment(segment[0], segment[1], "", ""), declared))
-    rest = {n for n in range(segment[0], segment[1] + 1) if not any(low <= n <= high for low, high in declared)}
-    assert [n for low, high in left for n in range(low, high + 1)] == sorted(rest)
-
-
-def test_neighbours_are_the_ports_of_the_declared_ones_types(
-    reference_roles: BuiltRoles, more_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """By the types that libsepol reads for each port."""
-    for roles in (reference_roles, more_roles):
-        policy = roles.link(tmp_path_factory.mktemp("neighbours"))
-        types = {name: dict(enumerate(port_types(policy, name))) for name in PROTOCOLS}
-        for file, told in zip(roles.prepared.files, roles.verify(policy).roles):
-            network = file.role.declared_network
-            wanted = {
-                (action, name, number)
-                for name in PROTOCOLS
-                for action, ports in (
-                    ("bind", network.bound(name) if network else []),
-                    ("connect", network.reached(name) if network else []),
-                )
-                for number in _beside_declared(types[name], ports)
-            }
-            assert wanted == {
-                (one.action, one.protocol, number) for one in told.neighbours for number in _numbers(one.ports)
-            }
-
-
-def _numbers(text: str) -> list[int]:
-    ranges = [part.partition("-") for part in text.split(", ")]
-    return [number for low, _, high in ranges for number in range(int(low), int(high or low) + 1)]
-
-
-def _beside_declared(types: dict[int, str], ports: list[Ports | str]) -> set[int]:
-    numbers = {n for port in ports if isinstance(port, Ports) for n in range(port.low, port.high + 1)}
-    meant = {types[n] for n in numbers}
-    named = {port for port in ports if isinstance(port, str)}
-    return {n for n, name in types.items() if n and name in meant - named} - numbers
