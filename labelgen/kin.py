@@ -125,7 +125,8 @@ class Kin:
     @cached_property
     def touching(self) -> dict[Key, int]:
         """What they may do to roles, to the private types of roles and to the other."""
-        # mutate.py: 0 and 4 exceptions survive. Types that are not asked about are only left out sooner; claims masks them.
+        # mutate.py: 0 and 4 exceptions survive. Types that nobody asks about are only left out sooner: claims leaves
+        # them out too.
         looked_at = self.domains | self.private | self.bit
         return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
 
