@@ -409,7 +409,7 @@ class Policy:
                     inheriting.add(item.name)
             except self._exception.NoCommon:
                 continue
-        return frozenset(inheriting | {name for name in self.classes if name == "socket" or name.endswith("_socket")})
+        return frozenset(inheriting | {name for name in self.classes if name.endswith("socket")})
 
     @cached_property
     def network_sysctls(self) -> int:

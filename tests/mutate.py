@@ -117,6 +117,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ports": (("ports",), True),
     "test_reach": (("reach",), True),
+    "test_rules": (("policy",), True),
 }
 
 

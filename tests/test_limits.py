@@ -209,6 +209,7 @@ def test_the_reference_as_a_binary_holds_and_says_what_that_costs(reference_role
     for role in verdict.roles:
         text = " ".join(role.limits)
         # On modules the linker is asked, and roles join it.
+        assert "The base is known only as a binary" in text
         assert "It is not in process_user_target" in text
         assert "association sendto" in text or role.role != "nonet"
         assert "A binary policy has no file contexts" in text or role.role == "nonet"
@@ -219,6 +220,7 @@ def test_the_reference_as_a_binary_holds_and_says_what_that_costs(reference_role
     [
         ("io_uring", "does not know io_uring's override_creds"),
         ("infiniband_endport", "does not know InfiniBand's partitions"),
+        ("prog_load", "may load BPF programs"),
     ],
 )
 def test_what_is_unknown_and_needs_somebody_else_is_a_limit(
@@ -227,7 +229,7 @@ def test_what_is_unknown_and_needs_somebody_else_is_a_limit(
     edits = [(text, "unheard_of"), ("(handleunknown deny)", "(handleunknown allow)")]
     files = ["(allow corenet_unconfined_type ibendport_type (infiniband_endport (all)))"]
     edits = [(rule, "") for rule in files if text in rule] + edits
-    shared = [(text, "unheard_of")] if text == "io_uring" else []
+    shared = [(text, "unheard_of")] if text != "infiniband_endport" else []
     changes = {"base": edits, **({"lxc_base": shared} if shared else {})}
     verdict = reference_roles.verify(reference_roles.link(tmp_path, edits=changes))
     assert verdict.holds
@@ -251,6 +253,19 @@ def test_devices_that_are_the_host_itself_are_told_with_their_boolean(
     for role in found.roles:
         (said,) = (text for text in role.limits if words in text)
         assert ("(boolean local_devices=on)" in said) == bool(boolean)
+
+
+@pytest.mark.parametrize(
+    ("perm", "words"), [("sys_boot", "may start another kernel"), ("sys_rawio", "may write to the machine's ports")]
+)
+def test_capabilities_that_are_the_machine_itself_are_told_where_libsepol_lets_by(
+    linked: Path, verdict: Verdict, perm: str, words: str
+) -> None:
+    with Judge(linked) as judge:
+        for role in verdict.roles:
+            let_by = judge.allows(process(role.domain), process(role.domain), "capability", perm)
+            assert any(words in text for text in role.limits) == let_by
+            assert let_by
 
 
 @pytest.mark.parametrize("tclass", ["capability", "cap_userns"])
