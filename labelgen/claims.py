@@ -703,6 +703,7 @@ def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[F
 
 def contained(subject: Subject) -> Iterator[Finding]:
     """No permission that the parent lacks, in any setting of the booleans; typebounds in force."""
+    # mutate.py: 1 survives. It only puts the findings in order.
     if subject.policy.bounds.get(subject.domain) != subject.parent:
         yield subject.finding(
             "contained",
@@ -748,6 +749,7 @@ def _counterpart(subject: Subject, number: int) -> int:
 
 def _counterparts(subject: Subject) -> list[tuple[int, int]]:
     """The bits of each of the role's types beside that of the type whose access the parent must have."""
+    # mutate.py: 3 survive. Without one more is left to `_beyond`, which decides.
     names = (subject.domain, *subject.file_types.values(), *subject.own_port_types)
     numbers = [subject.policy.types[name] for name in names if name in subject.policy.types]
     return [(1 << number, _counterpart(subject, number)) for number in numbers]
@@ -799,6 +801,8 @@ def _seen_as(subject: Subject, number: int) -> list[str]:
 
 def complete(subject: Subject) -> Iterator[Finding]:
     """Every non-network permission of the parent."""
+    # mutate.py: 5 survive. One only puts the findings in order; without the others more is left to `_missing`, which
+    # decides.
     kin, own = subject.kin, subject.own
     always = {key for key, bits in own.always.items() if bits & subject.bit}
     not_on_itself = [
