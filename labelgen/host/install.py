@@ -283,7 +283,8 @@ def _type_of(path: Path) -> str:
 
 
 def _files_of(place: Place) -> Iterator[Path]:
-    folder, pattern = Path(place.folder), re.compile(place.pattern)
+    # In a file context, . is a line break too (libselinux compiles it so).
+    folder, pattern = Path(place.folder), re.compile(place.pattern, re.DOTALL)
     if folder.exists():
         yield from (path for path in (folder, *sorted(folder.rglob("*"))) if pattern.fullmatch(str(path)))
 

@@ -14,7 +14,7 @@ from labelgen import output, programs
 from labelgen.errors import InputError, MachineError
 from labelgen.packing import sign, spec, targets, tree
 from labelgen.packing.sign import Key
-from labelgen.packing.spec import DIGESTS, RECORD, RPMLINTRC, SPEC, Plan
+from labelgen.packing.spec import DIGESTS, LAST_EPOCH, RECORD, RPMLINTRC, SPEC, Plan
 from labelgen.packing.tree import MANIFEST, Module
 
 Progress = Callable[[str], None]
@@ -23,8 +23,8 @@ Progress = Callable[[str], None]
 # inputs give the same bytes. 2024-01-01.
 DEFAULT_EPOCH = 1704067200
 
-# rpm: a version and a release are made of these, and cannot hold a -.
-VERSION = re.compile(r"[0-9][A-Za-z0-9._+~^]{0,63}\Z")
+# rpm: a version and a release are made of these, and cannot hold a - or two dots together.
+VERSION = re.compile(r"(?!.*\.\.)[0-9][A-Za-z0-9._+~^]{0,63}\Z")
 POLICY_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 POLICY_VERSION = re.compile(r"[0-9][A-Za-z0-9._+~^:]*(-[A-Za-z0-9._+~^]+)?\Z")
 
@@ -56,7 +56,7 @@ def epoch() -> int:
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is None:
         return DEFAULT_EPOCH
-    if not re.match(r"[0-9]{1,10}\Z", given) or int(given) > 0xFFFFFFFF:
+    if not re.match(r"[0-9]{1,10}\Z", given) or int(given) > LAST_EPOCH:
         raise InputError(f"SOURCE_DATE_EPOCH is {given!r}", "give seconds since 1970, a whole number")
     return int(given)
 
@@ -74,6 +74,7 @@ def plan(request: Request) -> Plan:
     chosen = built.chosen(request.roles)
     targets.refuse_what_it_cannot_have(target, [(module.name, module.version) for module in chosen])
     selinux_policy = request.selinux_policy or built.manifest["base"].get("selinux_policy")
+    targets.refuse_versions_it_cannot_read(target, [request.version, request.release, selinux_policy or ""])
     return Plan(
         tree=built,
         modules=tuple(chosen),

@@ -15,7 +15,7 @@ from labelgen import programs
 from labelgen.errors import InputError
 from labelgen.packing import rpmfile, tree
 from labelgen.packing.rpmfile import Damaged, RpmFile
-from labelgen.packing.spec import DATA_FOLDER, DIGESTS, RECORD, RPMLINTRC, SPEC
+from labelgen.packing.spec import DATA_FOLDER, DIGESTS, LAST_EPOCH, RECORD, RPMLINTRC, SPEC
 from labelgen.packing.tree import MANIFEST
 
 _MODULE_FILE = re.compile(r"/usr/share/selinux/packages/[a-z][a-z0-9_-]*/((lxc_[a-z0-9_]+)\.(pp|cil))\Z")
@@ -100,7 +100,7 @@ def _only(files: Mapping[str, bytes], name: str) -> bytes:
 def _json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"its {name} is not what labelgen writes") from error
 
 
@@ -110,6 +110,7 @@ def _record(data: Any) -> Mapping[str, Any]:
         or set(data) != set(_RECORD)
         or not all(isinstance(data[key], kinds) for key, kinds in _RECORD.items())
         or not all(isinstance(name, str) for name in data["roles"])
+        or not 0 <= data["epoch"] <= LAST_EPOCH
     ):
         raise Damaged(f"its {RECORD} is not what labelgen writes")
     return data

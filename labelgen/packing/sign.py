@@ -40,6 +40,18 @@ def check_key(key: Key) -> None:
         ) from error
 
 
+def _words_of_gpg(said: str) -> list[str]:
+    """What GnuPG says in the words of a program that started it, each line once: rpmsign tries with every package."""
+    own = [line for line in said.splitlines() if line.startswith("gpg: ")]
+    return list(dict.fromkeys(own)) or said.splitlines()
+
+
+def _not_signed(what: str, key: Key, error: programs.ProgramFailed) -> InputError:
+    said = "\n".join(_words_of_gpg(error.stderr))
+    hint = None if key.passphrase else "GnuPG's agent asks for the passphrase at a terminal; --passphrase-file gives it"
+    return InputError(f"{what} could not be signed with the key {key.name}:\n{said}", hint)
+
+
 def sign_packages(key: Key, files: Sequence[Path]) -> None:
     """Sign packages where they are. Raises InputError where GnuPG will not."""
     with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
@@ -54,7 +66,7 @@ def sign_packages(key: Key, files: Sequence[Path]) -> None:
         try:
             programs.run("rpmsign", *words, "--addsign", *files)
         except programs.ProgramFailed as error:
-            raise InputError(f"the packages could not be signed with the key {key.name}:\n{error.stderr}") from error
+            raise _not_signed("the packages", key, error) from error
 
 
 def sign_file(key: Key, file: Path) -> Path:
@@ -64,7 +76,7 @@ def sign_file(key: Key, file: Path) -> Path:
     try:
         programs.run("gpg", *options, "--output", signature, "--detach-sign", file)
     except programs.ProgramFailed as error:
-        raise InputError(f"{file.name} could not be signed with the key {key.name}:\n{error.stderr}") from error
+        raise _not_signed(file.name, key, error) from error
     return signature
 
 
@@ -123,5 +135,5 @@ def file_signature(file: Path, signature: Path, public_key: Path) -> list[str]:
         try:
             programs.run("gpg", *options, "--verify", signature, file)
         except programs.ProgramFailed as error:
-            return [f"{file}: its signature {signature.name} does not hold: {error.stderr.splitlines()[-1]}"]
+            return [f"{file}: its signature {signature.name} does not hold: {_words_of_gpg(error.stderr)[-1]}"]
     return []

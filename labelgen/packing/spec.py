@@ -27,6 +27,8 @@ DATA_FOLDER = "/usr/share/lxc-selinux"
 # policycoreutils brings libselinux-utils (selinuxenabled) with it.
 PROGRAMS = ("coreutils", "findutils", "grep", "policycoreutils", "sed")
 WIDTH = 79
+# A time in the header of a package is a number of 32 bits.
+LAST_EPOCH = 0xFFFFFFFF
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -81,7 +81,7 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path.parent}: there is no {path.name} here", "make a build with `labelgen build`"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: this is not what labelgen left; it was changed or is damaged") from error
 
 

@@ -299,15 +299,18 @@ def test_the_kernel_loses_a_removed_role_and_its_files_their_labels(
     folder = running_host.place.folder.parent / "content"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub/index.html").write_text("")
+    (folder / "two\nlines").write_text("")
     (folder.parent / "content.old").write_text("")
     place = Place(f"{re.escape(str(folder))}(/.*)?", str(folder.parent), "lxc_web_content_t")
     monkeypatch.setattr(install, "places_of_roles", lambda *_: [place])
     running_host.call("install", "web").held()
     done = running_host.call("remove")
     assert done.status == 0, done.stderr
-    assert "the labels of 3 files were set" in done.stdout
+    assert "the labels of 4 files were set" in done.stdout
     labelled = (folder.parent / "relabelled").read_text().splitlines()
-    assert set(labelled) == {str(folder), str(folder / "sub"), str(folder / "sub/index.html")}
+    # In a file context, . is a line break too.
+    two_lines = {str(folder / "two"), "lines"}
+    assert set(labelled) == {str(folder), str(folder / "sub"), str(folder / "sub/index.html"), *two_lines}
     # What was a plain container's has a type that restorecon leaves alone without -F, and categories.
     assert {"-F" in call.split() for call in running_host.calls("restorecon")} == {True}
 

@@ -16,7 +16,7 @@ import setools
 
 # What the scriptlets of the packages start, and what semodule starts in turn.
 PROGRAMS = (
-    *("sh", "cat", "cp", "find", "grep", "ls", "mkdir", "printf", "rm", "rmdir", "sed", "sort", "tail", "tr"),
+    *("sh", "cat", "cp", "find", "grep", "id", "ls", "mkdir", "printf", "rm", "rmdir", "sed", "sort", "tail", "tr"),
     *("semodule", "setfiles", "restorecon", "load_policy", "selinuxenabled", "sefcontext_compile"),
 )
 PP = ("/usr/libexec/selinux/hll/pp", "/usr/lib/selinux/hll/pp")

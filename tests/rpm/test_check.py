@@ -254,6 +254,22 @@ def test_a_changed_scriptlet_is_found_by_making_the_package_again(packages: Path
     assert again == [f"{package}: packed again, its header (scripts, requirements, digests) is another"]
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        's/"epoch": [0-9]*/"epoch": -1/',
+        's/"epoch": [0-9]*/"epoch": 4294967296/',
+        f's/"roles": .*/"roles": {"[" * 9999}/',
+        's/"roles": .*/"roles": [1,/',
+    ],
+    ids=["before 1970", "after 2106", "deep", "a number"],
+)
+def test_a_record_that_cannot_be_is_told(packages: Path, tmp_path: Path, edit: str) -> None:
+    (tmp_path / "edit").write_text(edit)
+    package = repacked(packages, tmp_path, f"/^done/a sed -i -f {tmp_path}/edit packing.json")
+    assert any("its packing.json is not what labelgen writes" in line for line in checked(package).wrong)
+
+
 def test_ports_left_out_of_a_package_are_missed(packages: Path, tmp_path: Path) -> None:
     change = "/lxc_ftp_ports/d"
     repacked(packages, tmp_path, change)
@@ -387,6 +403,17 @@ def test_a_signature_by_a_key_that_nobody_named_is_told(signed: Path) -> None:
     assert all("give it with --key" in line for line in wrong)
 
 
+def test_a_damaged_signature_of_the_digests_is_told_in_gpgs_words(signed: Path, signer: Signer, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(signed, copy)
+    signature = copy / "SHA256SUMS.asc"
+    lines = signature.read_text().splitlines()
+    lines[4] = lines[4].swapcase()
+    signature.write_text("\n".join(lines))
+    line = next(line for line in checked(copy, key=signer.public).wrong if "its signature SHA256SUMS.asc" in line)
+    assert "does not hold: gpg: " in line
+
+
 def test_unsigned_packages_are_told_where_a_key_is_named(packages: Path, signer: Signer) -> None:
     wrong = checked(packages, key=signer.public).wrong
     assert f"{packages / NONET}: is not signed" in wrong
@@ -487,9 +514,10 @@ def test_a_wrong_passphrase_leaves_nothing(signer: Signer, tmp_path: Path) -> No
     wrong = tmp_path / "passphrase"
     wrong.write_text("wrong\n")
     subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)
-    with pytest.raises(InputError, match="could not be signed"):
+    with pytest.raises(InputError, match="could not be signed") as refused:
         key = Key(signer.key.name, wrong)
         pack.pack(request(tree), packaged("templates"), key, tmp_path / "out", quiet)
+    assert str(refused.value).splitlines()[1:] == ["gpg: signing failed: Bad passphrase"]
     assert not (tmp_path / "out").exists()
 
 

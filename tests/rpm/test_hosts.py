@@ -98,6 +98,14 @@ def test_rpm_verify_tells_of_a_module_that_went_away(installed: Host) -> None:
     assert "the type lxc_web_t is not in the policy" in done.said
 
 
+def test_rpm_verify_by_another_user_says_that_it_cannot_tell(installed: Host) -> None:
+    installed.replace("id", "echo 1000")
+    done = installed.rpm("-V", "lxc-web-selinux")
+    assert done.status != 0
+    assert "lxc-web-selinux: only root can ask whether the policy has it" in done.said
+    assert "NOT INSTALLED" not in done.said
+
+
 # -- erase
 
 
@@ -239,7 +247,8 @@ def test_an_upgrade_that_does_not_link_is_told_and_the_old_module_stays(
 def test_a_policy_store_that_cannot_be_read_is_told(host: Host, packages: Path) -> None:
     host.replace("semodule", "echo 'semodule: the store is locked' >&2; exit 1")
     done = host.rpm("-i", *binaries(packages))
-    assert "semodule: the store is locked" in done.said
+    # Once where modules are put into it, once by each package that looks for its own.
+    assert done.said.count("the policy store cannot be read: semodule: the store is locked") == 1 + len(PACKAGES)
     for name in PACKAGES:
         assert f"{name}: NOT INSTALLED in the policy" in done.said
 
@@ -275,6 +284,17 @@ def test_that_nothing_was_done_is_said(host: Host, packages: Path) -> None:
     assert "lxc-base-selinux: SELinux is not set up here with the policy targeted, so nothing was done" in done.said
 
 
+def test_that_an_erased_role_stays_where_selinux_was_turned_off_is_said(installed: Host) -> None:
+    (installed.root / "etc/selinux/config").write_text("SELINUX=disabled\nSELINUXTYPE=targeted\n")
+    done = installed.rpm("-e", "lxc-ftp-selinux")
+    assert (done.status, done.rebuilds) == (0, [])
+    said, command = done.said.strip().split("; to remove it: ")
+    assert "SELinux is not set up here with the policy targeted, so what was erased stays in its store" in said
+    assert installed.stored() == SHIPPED
+    assert installed.run(*command.split()).returncode == 0
+    assert installed.stored() == SHIPPED - {"lxc_ftp", "lxc_ftp_ports"}
+
+
 # -- labels and the running policy
 
 
@@ -308,6 +328,13 @@ def test_only_what_the_file_contexts_name_is_labelled_anew(host: Host, packages:
     assert (host.root / "tmp/loaded").read_text().split() == ["loaded"]
     assert host.rpm("-e", "lxc-web-selinux").said == ""
     assert relabelled(host) == WEB_FILES
+
+
+def test_a_line_break_in_a_name_keeps_no_file_from_its_label(host: Host, packages: Path) -> None:
+    pretend_enabled(host)
+    (host.root / "srv/lxc/web/two\nlines").touch()
+    assert host.rpm("-i", *binaries(packages)).said == ""
+    assert "/srv/lxc/web/two\nlines\n" in (host.root / "tmp/relabelled").read_text()
 
 
 def test_a_pattern_without_a_folder_of_its_own_labels_what_it_matches(

@@ -82,6 +82,10 @@ def test_packages_take_the_place_of_older_ones_whole(place: Place) -> None:
         (["--target", "el77"], ["did you mean 'el7'?"]),
         (["--version", "1-0"], ["'1-0' is no version"]),
         (["--version", "%(id)"], ["is no version"]),
+        (["--version", "1..2"], ["'1..2' is no version"]),
+        (["--version", "1^2", "--target", "el7"], ["el7's rpm reads no ^ in a version: 1^2"]),
+        (["--release", "1^2", "--target", "el8"], ["el8's rpm reads no ^ in a version: 1^2"]),
+        (["--selinux-policy", "1^2", "--target", "el8"], ["el8's rpm reads no ^ in a version: 1^2"]),
         (["--release", "1\n%post"], ["is no release"]),
         (["--policy-type", "../x"], ["'../x' is no type of policy"]),
         (["--selinux-policy", "40; id"], ["is no version of selinux-policy"]),
@@ -153,6 +157,15 @@ def test_what_a_target_cannot_have_is_refused_with_its_name(place: Place) -> Non
     pack(place, "--target", "el7").refused("lxc_web uses filters of ioctl commands", "el7 reads up to 17")
     assert pack(place, "dns", "--target", "el7").status == 0
     assert pack(place, "--target", "el8").status == 0
+
+
+@pytest.mark.parametrize(("version", "needed"), [("1^2", "CaretInVersions"), ("1~2", "TildeInVersions")])
+def test_rpm_itself_asks_for_what_a_version_needs(place: Place, version: str, needed: str) -> None:
+    """What targets.caret goes by: rpm 4.15 reads ^, rpm 4.10 ~, and no older one installs the package."""
+    assert pack(place, "--version", version, "--target", "el9").status == 0
+    package = next((place.folder / "packages").glob("lxc-base-*.rpm"))
+    done = subprocess.run(["rpm", "-qp", "--requires", package], capture_output=True, text=True, check=True)
+    assert f"rpmlib({needed})" in done.stdout
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
