@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import struct
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import plan
 from plan import Attempt, Server
 
-REPORT = Path("/dev/virtio-ports/report")
 AUDIT_LOG = Path("/var/log/audit/audit.log")
+# What podman keeps of each container, by its number: to ask podman for one takes seconds.
+PODMANS_CONTAINERS = Path("/run/containers/storage/overlay-containers")
+PODMANS_PROCESSES = Path("/sys/fs/cgroup/machine.slice")
 HERE = Path(__file__).parent
 
 # rpm's plugin for SELinux starts scriptlets in rpm_script_t, which Debian's policy does not have.
@@ -45,7 +48,13 @@ class Report:
     """Where the answers go, one JSON object a line."""
 
     def __init__(self) -> None:
-        self._file = REPORT.open("w", buffering=1, encoding="utf-8")
+        self._file = self._port().open("w", buffering=1, encoding="utf-8")
+
+    @staticmethod
+    def _port() -> Path:
+        """The device that goes by this name on the other side: there is no udev here to give it one on this side."""
+        ports = Path("/sys/class/virtio-ports").iterdir()
+        return Path("/dev") / next(port.name for port in ports if (port / "name").read_text().strip() == "report")
 
     def say(self, step: str, **what: Any) -> None:
         uptime = float(Path("/proc/uptime").read_text().split()[0])
@@ -75,16 +84,47 @@ def prepare_volumes() -> None:
         for name in ("web", "dns", "ftp/upload"):
             Path(top, name).mkdir(parents=True, exist_ok=True)
         Path(top, "web/index.html").write_text(plan.PAGE + "\n")
+        Path(top, "web/kept.html").write_text(plan.PAGE + "\n")
         Path(top, "dns/hosts").write_text("192.0.2.6 old.example\n")
         Path(top, "ftp/greeting").write_text(plan.GREETING + "\n")
         Path(top, "ftp/upload").chmod(0o777)
-    private = Path(plan.PRIVATE)
-    private.parent.mkdir(exist_ok=True)
-    private.write_text(plan.SECRET + "\n")
+    for private in (Path(plan.PRIVATE), Path(plan.PLAIN_PRIVATE)):
+        private.parent.mkdir(exist_ok=True)
+        private.write_text(plan.SECRET + "\n")
     # Debian 13's podman may not relabel what has the label of /srv, so `:Z` needs a label that it may change.
-    for folder in (Path("/srv/plain"), private.parent):
+    for folder in (Path("/srv/plain"), Path(plan.PRIVATE).parent):
         for path in (folder, *folder.rglob("*")):
             os.setxattr(path, "security.selinux", b"system_u:object_r:container_file_t:s0")
+
+
+def label_of(path: str) -> str:
+    """The context of a file."""
+    return os.getxattr(path, "security.selinux").decode().strip("\0")
+
+
+def label_as_containers() -> None:
+    """A page as a plain container would leave it: of a type that restorecon leaves alone, with categories."""
+    os.setxattr(plan.FOREIGN, "security.selinux", plan.FOREIGN_CONTEXT.encode())
+
+
+# What `labelgen install` does at its end. To install a second time would take minutes.
+RELABEL = """\
+from pathlib import Path
+from labelgen.host import install
+from labelgen.host.contexts import places_of_roles
+places = tuple(place for place in places_of_roles(Path("/"), "default") if place.type.startswith("lxc_web_"))
+print(install._relabel(places, {place.type for place in places}))
+"""
+
+
+def relabel_again(report: Report) -> None:
+    """Files that have the role's type by now, one of them with categories, and one that a plain container had."""
+    label_as_containers()
+    os.setxattr(plan.KEPT, "security.selinux", plan.KEPT_CONTEXT.encode())
+    done = run("python3", "-c", RELABEL)
+    labels = {path: label_of(path) for path in (plan.CONTENT, plan.FOREIGN, plan.KEPT)}
+    os.setxattr(plan.KEPT, "security.selinux", label_of(plan.CONTENT).encode())
+    report.say("relabelled", labels=labels, **done)
 
 
 def start_peer(report: Report) -> None:
@@ -93,13 +133,34 @@ def start_peer(report: Report) -> None:
     report.say("peer", **run("podman", "run", "-d", "--name", "peer", "--ip", plan.PEER, plan.IMAGE, "sh", "-c", serve))
 
 
-def start(report: Report, servers: Sequence[Server], engine: str, in_role: bool) -> dict[str, str]:
+def by_labelgen(server: Server) -> tuple[str, ...]:
+    """How `labelgen run` starts a container in its role."""
+    return ("labelgen", "run", "--engine", "podman", server.role)
+
+
+def by_podman(server: Server) -> tuple[str, ...]:
+    """How a host without labelgen starts a container in its role."""
+    return ("podman", "run", "--security-opt", f"label=type:lxc_{server.role}_t")
+
+
+def plainly(server: Server) -> tuple[str, ...]:
+    """How a container starts in whatever its own options say."""
+    return ("podman", "run")
+
+
+def by_docker(server: Server) -> tuple[str, ...]:
+    """How `labelgen run` starts a container in its role with docker."""
+    return ("labelgen", "run", "--engine", "docker", server.role)
+
+
+def start(
+    report: Report, servers: Sequence[Server], how: Callable[[Server], tuple[str, ...]], engine: str = "podman"
+) -> dict[str, str]:
     """Start the containers, and tell in which context each runs; name -> context."""
     contexts = {}
     for server in servers:
-        first = ("labelgen", "run", "--engine", engine, server.role) if in_role else (engine, "run")
-        done = run(*first, "-d", "--name", server.name, *server.options, plan.IMAGE, *server.command)
-        context = _context(engine, server.name) if done["status"] == 0 else ""
+        done = run(*how(server), "-d", "--name", server.name, *server.options, plan.IMAGE, *server.command)
+        context = _context(engine, done["out"].strip()) if done["status"] == 0 else ""
         logs = {} if context else {"logs": run(engine, "logs", server.name)}
         report.say("started", engine=engine, server=server.name, context=context, **logs, **done)
         contexts[server.name] = context
@@ -108,23 +169,70 @@ def start(report: Report, servers: Sequence[Server], engine: str, in_role: bool)
 
 def _context(engine: str, container: str) -> str:
     """The context that a container runs in, empty when it has ended."""
-    process = run(engine, "inspect", "--format", "{{.State.Pid}}", container)["out"].strip()
     try:
+        if engine == "podman":
+            process = (PODMANS_CONTAINERS / container / "userdata/pidfile").read_text().strip()
+        else:
+            process = run(engine, "inspect", "--format", "{{.State.Pid}}", container)["out"].strip()
         return Path("/proc", process, "attr/current").read_text().strip("\0\n")
     except OSError:
         return ""
+
+
+class Inside:
+    """A shell inside a container that tries one thing after another; the engine is asked for it once."""
+
+    _SCRIPT = """\
+cat /proc/self/attr/current; echo; echo '--error--'; echo '--status-- 0'
+while read -r command; do
+    sh -c "$command" </dev/null >/tmp/out 2>/tmp/error
+    status=$?
+    cat /tmp/out; echo; echo '--error--'; cat /tmp/error; echo; echo "--status-- $status"
+done
+"""
+
+    def __init__(self, engine: str, container: str) -> None:
+        command = (engine, "exec", "-i", container, "sh", "-c", self._SCRIPT)
+        self._process = subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        self.context = self._answer()["out"].strip("\0\n")
+
+    def run(self, command: str) -> dict[str, Any]:
+        """What `run` says of a command, which is one line."""
+        assert "\n" not in command
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(command.encode() + b"\n")
+        except OSError as error:
+            return {"status": None, "out": "", "err": repr(error)}
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        held, end, source = "", time.monotonic() + COMMAND_SECONDS, self._process.stdout.fileno()
+        while not (done := re.search(r"(?s)(.*)\n--error--\n(.*)--status-- (\d+)\n\Z", held)):
+            more = os.read(source, 4096) if select.select([source], [], [], max(0, end - time.monotonic()))[0] else b""
+            if not more:
+                self._process.kill()
+                return {"status": None, "out": "", "err": f"no answer: {held}"}
+            held += more.decode("utf-8", "replace")
+        return {"status": int(done[3]), "out": done[1][-20000:], "err": done[2][-2000:]}
 
 
 def attempt_all(
     report: Report, prefix: str, contexts: dict[str, str], attempts: Sequence[Attempt], engine: str = "podman"
 ) -> None:
     """Try everything; with what was refused comes what the kernel said of it."""
+    inside = {name: Inside(engine, name) for name in dict.fromkeys(a.server for a in attempts if not a.on_host)}
     for number, attempt in enumerate(attempts):
         before = AUDIT_LOG.stat().st_size
-        shell = ("sh", "-c", attempt.command)
-        done = run(*(shell if attempt.on_host else (engine, "exec", attempt.server, *shell)))
         if attempt.on_host:
-            done = _when_ready(shell, attempt, done)
+            shell = ("sh", "-c", attempt.command)
+            done = {**_when_ready(shell, attempt, run(*shell)), "context": ""}
+        else:
+            shell_inside = inside[attempt.server]
+            done = {**shell_inside.run(attempt.command), "context": shell_inside.context}
         refused = done["status"] != 0 and not attempt.on_host
         denials = _denials(before, contexts[attempt.server], wanted=refused)
         report.say(prefix, number=number, denials=denials, **done)
@@ -153,24 +261,38 @@ def _denials(before: int, context: str, wanted: bool) -> list[str]:
         time.sleep(0.2)
 
 
-def stop_all(report: Report) -> None:
-    report.say("stopped", **run("podman", "rm", "-f", "-a", "-t", "0"))
+def kill_all(report: Report) -> None:
+    """End podman's containers, and what watches them, at once: in good order each takes as long as its start."""
+    (PODMANS_PROCESSES / "cgroup.kill").write_text("1")
+    report.say("killed", ended=_ended(PODMANS_PROCESSES))
+
+
+def _ended(group: Path) -> bool:
+    """Whether all processes of a control group end."""
+    end = time.monotonic() + COMMAND_SECONDS
+    while "populated 1" in (group / "cgroup.events").read_text():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def with_labelgen(report: Report) -> None:
     """The roles, put into the policy with `labelgen install`."""
     report.say("status before", **run("labelgen", "status", "--json"))
+    label_as_containers()
     report.say("install", **run("labelgen", "install", "--json", timeout=1200))
     report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
-    _try_roles(report)
+    start_peer(report)
+    _try_roles(report, by_labelgen)
     report.say("status running", **run("labelgen", "status", "--json", timeout=600))
+    relabel_again(report)
     _start_quadlet(report)
     _start_by_default(report)
     report.say("refused run", **run("labelgen", "run", "mail", plan.IMAGE, "true", timeout=600))
     report.say("refused remove", **run("labelgen", "remove", timeout=600))
-    stop_all(report)
+    kill_all(report)
     _pass_through(report)
-    _with_docker(report)
     report.say("remove", **run("labelgen", "remove", "--json", timeout=1200))
     _report_removed(report)
 
@@ -179,23 +301,23 @@ def with_packages(report: Report) -> None:
     """First the control, then the roles put into the policy by the scriptlets of their packages."""
     start_peer(report)
     plain = [plan.plain(server) for server in plan.SERVERS]
-    attempt_all(report, "control", start(report, plain, "podman", in_role=False), plan.ATTEMPTS)
-    stop_all(report)
+    contexts = start(report, plain, plainly)
+    attempt_all(report, "control", contexts, [plan.on_plain(attempt) for attempt in plan.ATTEMPTS])
     packages = sorted(str(path) for path in (HERE / "packages").glob("*.noarch.rpm"))
     report.say("install", **run(*RPM, "-i", "--nodeps", *packages, timeout=1200))
     report.say("status installed", **run("labelgen", "status", "--json", timeout=600))
-    _try_roles(report)
-    stop_all(report)
+    _try_roles(report, by_podman)
+    kill_all(report)
+    _with_docker(report)
     names = run("rpm", "-qa", "--qf", "%{name}\n", "lxc-*")["out"].split()
     report.say("remove", **run(*RPM, "-e", *names, timeout=1200))
     _report_removed(report)
 
 
-def _try_roles(report: Report) -> None:
-    for folder in (plan.CONTENT, plan.ZONES, plan.UPLOADS):
-        report.say("label", path=folder, context=os.getxattr(folder, "security.selinux").decode().strip("\0"))
-    start_peer(report)
-    attempt_all(report, "attempt", start(report, plan.SERVERS, "podman", in_role=True), plan.ATTEMPTS)
+def _try_roles(report: Report, how: Callable[[Server], tuple[str, ...]]) -> None:
+    for folder in (plan.CONTENT, plan.ZONES, plan.UPLOADS, plan.FOREIGN):
+        report.say("label", path=folder, context=label_of(folder))
+    attempt_all(report, "attempt", start(report, plan.SERVERS, how), plan.ATTEMPTS)
 
 
 def _start_quadlet(report: Report) -> None:
@@ -203,6 +325,10 @@ def _start_quadlet(report: Report) -> None:
     made = run("labelgen", "export", "quadlet", "web", "--image", plan.IMAGE)
     unit = Path("/etc/containers/systemd/exported.container")
     unit.write_text(made["out"].replace("[Container]\n", "[Container]\nExec=sleep infinity\n"))
+    # It ends as it is killed: `podman rm` takes as long as the start.
+    ending = Path("/etc/systemd/system/exported.service.d/ending.conf")
+    ending.parent.mkdir()
+    ending.write_text("[Service]\nKillSignal=SIGKILL\nExecStop=\nExecStopPost=\n")
     run("systemctl", "daemon-reload")
     started = run("systemctl", "start", "exported.service")
     told = run("podman", "exec", "systemd-exported", "sh", "-c", SHOW)
@@ -216,7 +342,7 @@ def _start_by_default(report: Report) -> None:
     place = Path("/etc/selinux/default/contexts/lxc_contexts")
     before = place.read_bytes()
     place.write_text(run("labelgen", "contexts", "nonet")["out"])
-    report.say("by default", **run("podman", "run", "--rm", plan.IMAGE, "cat", "/proc/self/attr/current"))
+    report.say("by default", **run("podman", "run", "--network", "none", plan.IMAGE, "cat", "/proc/self/attr/current"))
     place.write_bytes(before)
 
 
@@ -291,10 +417,11 @@ def _pass_through(report: Report) -> None:
 def _with_docker(report: Report) -> None:
     """What is tried with podman, and this with docker."""
     report.say("docker", **run("systemctl", "start", "docker.service", timeout=600))
-    contexts = start(report, plan.DOCKER_SERVERS, "docker", in_role=True)
-    attempt_all(report, "docker attempt", contexts, plan.DOCKER_ATTEMPTS, "docker")
+    servers = [plan.with_other_ports(server) for server in plan.DOCKER_SERVERS]
+    attempts = [plan.at_other_ports(attempt) for attempt in plan.DOCKER_ATTEMPTS]
+    attempt_all(report, "docker attempt", start(report, servers, by_docker, "docker"), attempts, "docker")
     report.say("docker sysctls", **run("docker", "exec", "web", "sh", "-c", SHOW))
-    report.say("docker stopped", **run("docker", "rm", "-f", *contexts))
+    report.say("docker stopped", **run("docker", "rm", "-f", *(server.name for server in servers)))
 
 
 def _report_removed(report: Report) -> None:

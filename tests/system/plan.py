@@ -27,6 +27,10 @@ NAME = "host.example"
 
 CONTENT, ZONES, UPLOADS = "/srv/lxc/web", "/srv/lxc/dns", "/srv/lxc/ftp"
 
+# A page that a plain container left its label on before the installation, and one that has categories.
+FOREIGN, FOREIGN_CONTEXT = f"{CONTENT}/index.html", "system_u:object_r:container_file_t:s0:c1,c2"
+KEPT, KEPT_CONTEXT = f"{CONTENT}/kept.html", "system_u:object_r:lxc_web_content_t:s0:c7,c8"
+
 # A file, as are the other volumes that are not to be reached: of a folder that may not be searched Debian 13's policy
 # leaves no AVC line (dontaudit of container_domain for mountpoint).
 PRIVATE = "/srv/private/secret"
@@ -232,8 +236,42 @@ DOCKER_ATTEMPTS = tuple(
     }
 )
 
+# -- the same a second time
+
+# To stop a container takes as long as to start one, so those of the control and of podman run on while others of the
+# same kind are tried. These have ports of the host of their own.
+_OTHER_PORTS = (("8080", "18080"), ("5300", "15300"), ("2121", "12121"), ("3010", "3110"))
+_OTHER_VOLUMES = (("/srv/lxc/", "/srv/plain/"), ("/srv/private/", "/srv/plain/private/"))
+PLAIN_PRIVATE = "/srv/plain/private/secret"
+
+
+def _replaced(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    for old, new in pairs:
+        text = text.replace(old, new)
+    return text
+
+
+def with_other_ports(server: Server) -> Server:
+    """The same container, published elsewhere."""
+    options, command = (
+        tuple(_replaced(word, _OTHER_PORTS) for word in words) for words in (server.options, server.command)
+    )
+    return replace(server, options=options, command=command)
+
+
+def at_other_ports(attempt: Attempt) -> Attempt:
+    """The same attempt at a container that is published elsewhere."""
+    return replace(attempt, command=_replaced(attempt.command, _OTHER_PORTS)) if attempt.on_host else attempt
+
 
 def plain(server: Server) -> Server:
     """The same container for the control: with volumes of its own that any container may use."""
-    options = [option.replace("/srv/lxc/", "/srv/plain/") for option in server.options]
-    return replace(server, options=("--security-opt", f"label=type:{PLAIN}", *options))
+    other = with_other_ports(server)
+    options = [_replaced(option, _OTHER_VOLUMES) for option in other.options]
+    name = f"plain-{server.name}"
+    return replace(other, name=name, options=("--security-opt", f"label=type:{PLAIN}", *options))
+
+
+def on_plain(attempt: Attempt) -> Attempt:
+    """The same attempt for the control."""
+    return replace(at_other_ports(attempt), server=f"plain-{attempt.server}")

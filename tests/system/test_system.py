@@ -20,7 +20,20 @@ from typing import Any, Optional
 
 import image
 import pytest
-from plan import ATTEMPTS, DOCKER_ATTEMPTS, DOCKER_SERVERS, PLAIN, SERVERS, Attempt, Server
+from plan import (
+    ATTEMPTS,
+    CONTENT,
+    DOCKER_ATTEMPTS,
+    DOCKER_SERVERS,
+    FOREIGN,
+    KEPT,
+    PLAIN,
+    SERVERS,
+    UPLOADS,
+    ZONES,
+    Attempt,
+    Server,
+)
 
 ROLES = ("dns", "ftp", "nonet", "web")
 BUILD = "opt/guest/build"
@@ -102,12 +115,28 @@ def test_every_attempt_was_made(guest: Guest) -> None:
     assert [told["number"] for told in guest.steps("attempt")] == list(range(len(ATTEMPTS)))
 
 
+@pytest.mark.parametrize(("prefix", "way"), [("control", "packages"), ("docker attempt", "packages")])
+def test_every_attempt_was_made_once_more(guests: dict[str, Guest], prefix: str, way: str) -> None:
+    wanted = {"control": ATTEMPTS, "docker attempt": DOCKER_ATTEMPTS}[prefix]
+    assert [told["number"] for told in guests[way].steps(prefix)] == list(range(len(wanted)))
+
+
+def test_every_attempt_was_made_in_the_context_of_its_container(guest: Guest) -> None:
+    for prefix, names in (("attempt", "{}"), ("control", "plain-{}"), ("docker attempt", "{}")):
+        engine = "docker" if prefix.startswith("docker") else "podman"
+        contexts = {told["server"]: told["context"] for told in guest.steps("started") if told["engine"] == engine}
+        attempts = DOCKER_ATTEMPTS if engine == "docker" else ATTEMPTS
+        for told in guest.steps(prefix):
+            attempt = attempts[told["number"]]
+            assert attempt.on_host or told["context"] == contexts[names.format(attempt.server)], told
+
+
 def test_every_container_ran_in_its_domain(guest: Guest) -> None:
     _check_domains(guest, "podman", SERVERS)
 
 
 def test_every_container_of_docker_ran_in_its_domain(guests: dict[str, Guest]) -> None:
-    _check_domains(guests["install"], "docker", DOCKER_SERVERS)
+    _check_domains(guests["packages"], "docker", DOCKER_SERVERS)
 
 
 def _check_domains(guest: Guest, engine: str, servers: Sequence[Server]) -> None:
@@ -185,7 +214,7 @@ def _check(attempt: Attempt, told: Told) -> None:
     "number", [pytest.param(number, id=f"{item.server}: {item.what}") for number, item in enumerate(DOCKER_ATTEMPTS)]
 )
 def test_a_role_is_the_same_with_docker(guests: dict[str, Guest], number: int) -> None:
-    _check(DOCKER_ATTEMPTS[number], guests["install"].steps("docker attempt")[number])
+    _check(DOCKER_ATTEMPTS[number], guests["packages"].steps("docker attempt")[number])
 
 
 @pytest.mark.parametrize("number", NUMBERED)
@@ -267,7 +296,7 @@ def test_a_role_can_be_the_default_type_of_a_host(guests: dict[str, Guest]) -> N
 
 
 def test_docker_sets_the_sysctls(guests: dict[str, Guest]) -> None:
-    _, fast_open, local_ports = guests["install"].step("docker sysctls")["out"].split("\n", 2)
+    _, fast_open, local_ports = guests["packages"].step("docker sysctls")["out"].split("\n", 2)
     assert (fast_open, local_ports.split()) == ("0", ["65535", "65535"])
 
 
@@ -285,11 +314,23 @@ def test_a_terminal_passes_through(guests: dict[str, Guest]) -> None:
 
 
 def test_files_of_the_roles_are_labelled(guest: Guest) -> None:
-    labels = {told["path"]: told["context"].split(":")[2] for told in guest.steps("label")}
+    labels = {told["path"]: told["context"].split(":", 2)[2] for told in guest.steps("label")}
     assert labels == {
-        "/srv/lxc/web": "lxc_web_content_t",
-        "/srv/lxc/dns": "lxc_dns_data_t",
-        "/srv/lxc/ftp": "lxc_ftp_data_t",
+        CONTENT: "lxc_web_content_t:s0",
+        ZONES: "lxc_dns_data_t:s0",
+        UPLOADS: "lxc_ftp_data_t:s0",
+        FOREIGN: "lxc_web_content_t:s0",
+    }
+
+
+def test_files_that_have_the_roles_type_keep_their_categories(guests: dict[str, Guest]) -> None:
+    told = guests["install"].step("relabelled")
+    assert told["status"] == 0, told
+    labels = {path: context.split(":", 2)[2] for path, context in told["labels"].items()}
+    assert labels == {
+        CONTENT: "lxc_web_content_t:s0",
+        FOREIGN: "lxc_web_content_t:s0",
+        KEPT: "lxc_web_content_t:s0:c7,c8",
     }
 
 
