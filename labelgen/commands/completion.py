@@ -15,7 +15,9 @@ def script(root: click.Command, shell: str) -> str:
     assert found is not None, f"click knows no {shell}"
     # Not BashComplete.source(): it starts bash to look at its version, on the machine that builds a package too.
     complete = found(root, {}, PROGRAM, VARIABLE)
-    return complete.source_template % complete.source_vars()
+    # click's fish cuts the help of an option at its first comma.
+    template = complete.source_template.replace('string split ","', 'string split --max 1 ","')
+    return template % complete.source_vars()
 
 
 @click.command("completion")

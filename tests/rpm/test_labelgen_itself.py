@@ -262,6 +262,8 @@ def test_fish_completes_commands_and_options(tmp_path: Path) -> None:
     ask = "source {}/script; complete --do-complete '{}'"
     assert shell(tmp_path, "fish", "-c", ask.format(tmp_path, "labelgen ver")).split()[0] == "verify"
     assert "--passphrase-file" in shell(tmp_path, "fish", "-c", ask.format(tmp_path, "labelgen rpm --passp"))
+    whole = shell(tmp_path, "fish", "-c", ask.format(tmp_path, "labelgen rpm --targ"))
+    assert whole == "--target\tel7, el8, el9, el10, fedora.\n"
 
 
 def test_zsh_completes_commands(tmp_path: Path) -> None:
