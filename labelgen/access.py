@@ -63,9 +63,16 @@ class Grants:
         """When the permission on the type of `bit` is granted."""
         if self.always.get(key, 0) & bit:
             return True
-        return conditions.any_of(
-            guard.condition for guard, grants in self.sometimes.items() if grants.get(key, 0) & bit
-        )
+        return conditions.any_of(guard.condition for guard, bits in self._depending.get(key, ()) if bits & bit)
+
+    @cached_property
+    def _depending(self) -> dict[Key, list[tuple[Guard, int]]]:
+        """Permission -> the branches that add it, and on which types."""
+        found: dict[Key, list[tuple[Guard, int]]] = defaultdict(list)
+        for guard, grants in self.sometimes.items():
+            for key, bits in grants.items():
+                found[key].append((guard, bits))
+        return dict(found)
 
 
 def _unite(into: dict[Key, int], other: dict[Key, int]) -> None:

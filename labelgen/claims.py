@@ -162,6 +162,12 @@ class Subject:
         """Everything that it may do, at the booleans' worst."""
         return together(self.kin.outgoing.worst(), self.own.worst())
 
+    @cached_property
+    def touching(self) -> dict[Key, int]:
+        """What it may do to roles, to their private types and to the parent, and by its own rules, at the booleans'
+        worst."""
+        return together(self.kin.touching, self.own.worst())
+
     def condition(self, key: Key, bit: int) -> Condition:
         """When it has a permission on the type of `bit`."""
         return conditions.either(self.own.condition(key, bit), self.kin.outgoing.condition(key, bit))
@@ -446,7 +452,8 @@ def _declared_capabilities(network: Optional[Network]) -> frozenset[str]:
 
 def _numbers(network: Optional[Network], protocol: str, actions: Sequence[str] = ("bind", "connect")) -> set[int]:
     """The numbers that a role file declares for these actions."""
-    network = network or Network()
+    if network is None:
+        return set()
     ports = {"bind": network.bound(protocol), "connect": network.reached(protocol)}
     return {
         number
@@ -731,7 +738,7 @@ def _beyond_access(subject: Subject) -> Iterator[Finding]:
         bit, number = subject.policy.bits[name], [str(f.access) for f in subject.role.files].index(access)
         excess = {
             (tclass, perm): bit
-            for (tclass, perm), bits in together(subject.kin.touching, subject.own.worst()).items()
+            for (tclass, perm), bits in subject.touching.items()
             if bits & bit and perm not in FILE_ACCESS[access].get(tclass, ())
         }
         yield from subject.excess("contained", excess, f"has more than the declared {access}", ("files", number))
@@ -950,7 +957,7 @@ def _acts_on_others(subject: Subject) -> Iterator[Finding]:
     """The domain has no permission on another role, its private files or the parent's processes."""
     others = _apart(subject) & ~subject.verification.private_types[subject.role.name]
     others |= subject.policy.bits[subject.parent]
-    reached = {key: bits & others for key, bits in together(subject.kin.touching, subject.own.worst()).items()}
+    reached = {key: bits & others for key, bits in subject.touching.items()}
     yield from subject.excess("separate", reached, "can act on another container's", ("name",))
 
 

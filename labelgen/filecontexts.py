@@ -122,6 +122,7 @@ class FileContexts:
         for place, context in enumerate(self.contexts):
             self._places[_start(context.path)].append(place)
         self._starts = sorted(self._places)
+        self.shadowing = cache(self._shadowing)
 
     @cached_property
     def by_type(self) -> dict[str, list[FileContext]]:
@@ -162,13 +163,16 @@ class FileContexts:
     def __iter__(self) -> Iterator[FileContext]:
         return iter(self.contexts)
 
-    def shadowing(self, path: str) -> Iterator[FileContext]:
+    def _shadowing(self, path: str) -> tuple[FileContext, ...]:
         """Those that count before the line of the expression `path` for paths that it matches."""
         places = self._near(_start(path))
         mine = next((place for place in places if self.contexts[place].path == path), None)
-        for context in (self.contexts[place] for place in places if mine is not None and place > mine):
-            if context.path == path or (_may_meet(stem(path), stem(context.path)) and meet(path, context.path)):
-                yield context
+        later = [self.contexts[place] for place in places if mine is not None and place > mine]
+        return tuple(
+            context
+            for context in later
+            if context.path == path or (_may_meet(stem(path), stem(context.path)) and meet(path, context.path))
+        )
 
     def hiding(self, path: str) -> Iterator[Alias]:
         """The aliases by which files that the expression `path` matches are looked up as others (label_file.c:

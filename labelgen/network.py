@@ -313,11 +313,10 @@ class NetworkModel:
 
     def of(self, tclass: str, perms: Iterable[str]) -> frozenset[str]:
         """Those of `perms` of the class `tclass` that are network permissions."""
-        if tclass in self.classes:
-            return frozenset(perms)
-        if tclass in CAPABILITY_CLASSES:
-            return NETWORK_CAPABILITIES.intersection(perms)
-        return frozenset()
+        return frozenset(perm for perm in perms if self._has(tclass, perm))
+
+    def _has(self, tclass: str, perm: str) -> bool:
+        return tclass in self.classes or (tclass in CAPABILITY_CLASSES and perm in NETWORK_CAPABILITIES)
 
     def writes(self, tclass: str, perms: Iterable[str]) -> frozenset[str]:
         """Those of `perms` that are network permissions on the types of /proc/sys/net, and on no other."""
@@ -325,6 +324,6 @@ class NetworkModel:
 
     def part(self, tclass: str, perm: str, bits: int) -> int:
         """Those of the target types in `bits` on which a permission is a network permission."""
-        if self.of(tclass, (perm,)):
+        if self._has(tclass, perm):
             return bits
         return bits & self.sysctls if self.writes(tclass, (perm,)) else 0

@@ -25,11 +25,10 @@ _SET = re.compile(rb"\(typeattributeset\s+([\w.-]+)\s+\(([^()]*)\)\s*\)")
 
 
 class Statement(NamedTuple):
-    """An allow statement: in which module, about which targets and class, which permissions (`all`)."""
+    """An allow statement: in which module, about which targets, which permissions (`all`)."""
 
     module: str
     target: str
-    tclass: str
     perms: frozenset[str]
 
 
@@ -53,16 +52,17 @@ class Text:
         return self.names[bisect_right(self.starts, place) - 1]
 
     @cached_property
-    def _statements(self) -> dict[str, list[Statement]]:
-        found: dict[str, list[Statement]] = defaultdict(list)
+    def _statements(self) -> dict[tuple[str, str], list[Statement]]:
+        found: dict[tuple[str, str], list[Statement]] = defaultdict(list)
         for match in _STATEMENT.finditer(self.content):
             source, target, tclass, perms = (part.decode() for part in match.groups())
-            found[source].append(Statement(self.module_at(match.start()), target, tclass, frozenset(perms.split())))
+            statement = Statement(self.module_at(match.start()), target, frozenset(perms.split()))
+            found[source, tclass].append(statement)
         return found
 
-    def statements(self, source: str) -> list[Statement]:
-        """The statements about a source."""
-        return self._statements.get(source, [])
+    def statements(self, source: str, tclass: str) -> list[Statement]:
+        """The statements about a source and a class."""
+        return self._statements.get((source, tclass), [])
 
     @cached_property
     def sets(self) -> dict[str, set[str]]:
@@ -119,11 +119,9 @@ class Origins:
         targets = {*self._symbols(rule.target), "self"}
         found, left = [], wanted
         for source in self._symbols(rule.source):
-            for statement in text.statements(source):
-                if statement.tclass != rule.tclass or statement.target not in targets:
-                    continue
+            for statement in text.statements(source, rule.tclass):
                 stated = wanted if "all" in statement.perms else wanted & statement.perms
-                if stated:
+                if stated and statement.target in targets:
                     found.append(statement.module)
                     left -= stated
         return found, left

@@ -222,6 +222,7 @@ class Policy:
     def __init__(self, path: Path) -> None:
         reader = setools_reader()
         self.path = path
+        self.levels = cache(self._levels)
         self._exception = reader.exception
         try:
             with path.open("rb") as file:
@@ -496,7 +497,7 @@ class Policy:
             result |= self.bits[name]
         return result
 
-    def levels(self, text: str) -> tuple[tuple[int, frozenset[str]], tuple[int, frozenset[str]]]:
+    def _levels(self, text: str) -> tuple[tuple[int, frozenset[str]], tuple[int, frozenset[str]]]:
         """The low and the high level of a range such as `s0-s0:c0.c1023`, each the place of its sensitivity in the
         policy's order and its categories. Raises InputError when the policy has no such range."""
         try:
