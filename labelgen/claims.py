@@ -316,7 +316,11 @@ class Verification:
     @property
     def subjects(self) -> Iterator[Subject]:
         """The roles, each anew: what was worked out for one is not kept for all."""
-        return (Subject(self, file.role, file) for file in self.files)
+        return map(self.subject, self.files)
+
+    def subject(self, file: RoleFile) -> Subject:
+        """The role of a file."""
+        return Subject(self, file.role, file)
 
     def worst_of(self, domain: str) -> Mapping[Key, int]:
         """Everything that a domain may do, at the booleans' worst."""

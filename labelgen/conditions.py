@@ -20,6 +20,10 @@ class Choice:
     high: Condition
     low: Condition
 
+    def __reduce__(self) -> tuple[Callable[..., Condition], tuple[object, ...]]:
+        """Read by pickle it is the same object as its equals here."""
+        return _choice, (self.boolean, self.high, self.low)
+
 
 Condition = Union[bool, Choice]
 

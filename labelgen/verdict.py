@@ -33,6 +33,7 @@ from labelgen.policy import Policy
 from labelgen.ports import Segment, as_text
 from labelgen.reach import Reach
 from labelgen.role import Network, Ports, Role
+from labelgen.sharing import shared_out
 
 MOST_SHOWN = 8
 
@@ -132,7 +133,8 @@ class Verdict:
 
 def verdict(verification: Verification) -> Verdict:
     """Check every claim of every role."""
-    return Verdict(verification.exact, tuple(_role_verdict(subject) for subject in verification.subjects))
+    roles = shared_out(lambda file: _role_verdict(verification.subject(file)), verification.files)
+    return Verdict(verification.exact, tuple(roles))
 
 
 def _role_verdict(subject: Subject) -> RoleVerdict:

@@ -1,0 +1,95 @@
+"""Work shared out among copies of this process, for what Python works out itself and threads would not hasten.
+
+A copy knows all that this process has read, and hands back its results. What it does not hand back whole, because it
+was killed or failed, this process works out itself, and fails where the copy did: nothing counts as done that is not.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Callable, TypeVar
+
+from labelgen.programs import AT_ONCE_SECONDS
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LEAST = 16  # items for each process: fewer are done sooner than a process is copied
+MOST = 4  # processes, for each comes to need memory of its own
+_LENGTH = 8  # bytes in which a copy says first how many follow
+
+
+def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`function` of every item, in their order, worked out side by side where that pays.
+
+    The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call.
+    """
+    number = min(len(os.sched_getaffinity(0)), MOST, len(items) // LEAST)
+    if number < 2 or threading.active_count() > 1:  # a copy has no other threads, and the locks that they held
+        return _each(function, items)
+    shares = [items[start::number] for start in range(number)]
+    copies: list[_Copy] = []
+    try:
+        for share in shares[1:]:
+            copies.append(_Copy(partial(_each, function, share)))
+        done = [_each(function, shares[0])]
+        done += [copy.result() or _each(function, share) for copy, share in zip(copies, shares[1:])]
+    finally:
+        for copy in copies:
+            copy.end()
+    return [done[place % number][place // number] for place in range(len(items))]
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+class _Copy:
+    """A copy of this process that works something out."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        original, self._child = os.getpid(), -1
+        self._reading, writing = os.pipe()
+        try:
+            with suppress(OSError):  # no more processes are to be had: then it hands back nothing
+                self._child = os.fork()
+            if not self._child:
+                os.close(self._reading)
+                content = pickle.dumps(work(), pickle.HIGHEST_PROTOCOL)
+                with os.fdopen(writing, "wb") as file:
+                    file.write(len(content).to_bytes(_LENGTH, "big") + content)
+        finally:
+            # However a copy ends, by a signal between two lines too: what the original cleans up is not its own.
+            if os.getpid() != original:
+                os._exit(0)
+            os.close(writing)
+
+    def result(self) -> Any:
+        """What it worked out; None where it did not hand back all of it."""
+        content = b"".join(self._read())
+        is_whole = len(content) - _LENGTH == int.from_bytes(content[:_LENGTH], "big")
+        return pickle.loads(content[_LENGTH:]) if is_whole else None
+
+    def _read(self) -> Iterator[bytes]:
+        while True:
+            ready, _, _ = select.select([self._reading], [], [], AT_ONCE_SECONDS)
+            part = os.read(self._reading, 1 << 20) if ready else None
+            if part == b"":
+                return
+            yield part or b""
+
+    def end(self) -> None:
+        """End it where it still runs."""
+        os.close(self._reading)
+        if self._child > 0:
+            # Where SIGCHLD is ignored nothing may be left of it.
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._child, signal.SIGKILL)
+                os.waitpid(self._child, 0)
