@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LEAST = 16  # items for each process: fewer are done sooner than a process is copied
-MOST = 4  # processes, for each comes to need memory of its own
+MOST = 3  # processes, for each comes to need memory of its own
 _LENGTH = 8  # bytes in which a copy says first how many follow
 
 
@@ -34,7 +34,8 @@ def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     number = min(len(os.sched_getaffinity(0)), MOST, len(items) // LEAST)
     if number < 2 or threading.active_count() > 1:  # a copy has no other threads, and the locks that they held
         return _each(function, items)
-    shares = [items[start::number] for start in range(number)]
+    first, rest = function(items[0]), items[1:]  # with it, what all need is found out once
+    shares = [rest[start::number] for start in range(number)]
     copies: list[_Copy] = []
     try:
         for share in shares[1:]:
@@ -44,7 +45,7 @@ def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     finally:
         for copy in copies:
             copy.end()
-    return [done[place % number][place // number] for place in range(len(items))]
+    return [first, *(done[place % number][place // number] for place in range(len(rest)))]
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
