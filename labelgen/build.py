@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -110,8 +110,8 @@ def open_with_parent(spec: Optional[str], parent: str, progress: Progress) -> tu
     return base, facts.of_base(base, parent), f"base: reference ({reason})"
 
 
-def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModule]) -> list[Path]:
-    """Write the source of every module into a folder of its own."""
+def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModule]) -> Iterator[Path]:
+    """Write the source of every module into a folder of its own; each can be compiled while the next is written."""
 
     def put(name: str, te: str, fc: str, ports: str = "") -> Path:
         place = folder / name
@@ -122,18 +122,14 @@ def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModul
             (place / f"{name}_ports.cil").write_text(ports, encoding="utf-8")
         return place
 
-    return [
-        put(SHARED_MODULE, renderer.shared(), ""),
-        *(
-            put(
-                module.role.module,
-                renderer.role(module),
-                renderer.file_contexts(module),
-                renderer.ports(module) if module.ports else "",
-            )
-            for module in modules
-        ),
-    ]
+    yield put(SHARED_MODULE, renderer.shared(), "")
+    for module in modules:
+        yield put(
+            module.role.module,
+            renderer.role(module),
+            renderer.file_contexts(module),
+            renderer.ports(module) if module.ports else "",
+        )
 
 
 def file_contexts(policy: Path, base: Base) -> FileContexts:
@@ -185,7 +181,9 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         compiled = compile_all(_write_sources(folder, renderer, modules))
         progress(f"linking onto the base {prepared.base.name}")
         linked = scratch / "policy"
-        link_onto(prepared.base, compiled, linked)
+        tools, digests = programs.meanwhile(
+            lambda: link_onto(prepared.base, compiled, linked), lambda: (tool_versions(), _digests(folder))
+        )
         progress("verifying the linked policy")
         policy = Policy(linked)
         _check_declared(policy, modules)
@@ -204,7 +202,10 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
             folder / VERDICT, {"labelgen": __version__, "base": _about(prepared.base), **result.to_json()}
         )
         _write_reach(folder / REACH, result, verification.ports, prepared.facts)
-        output.write_json(folder / MANIFEST, output.sealed(_manifest(prepared, renderer.used, compiled, folder)))
+        digests.update((Path(name), output.digest(folder / name)) for name in (VERDICT, REACH))
+        output.write_json(
+            folder / MANIFEST, output.sealed(_manifest(prepared, renderer.used, compiled, tools, digests))
+        )
     return Built(result, prepared.base, prepared.notice)
 
 
@@ -240,10 +241,13 @@ def _write_reach(path: Path, result: Verdict, ports: PortTable, known: Facts) ->
 
 
 def _manifest(
-    prepared: Prepared, templates: Sequence[Path], compiled: Sequence[Compiled], folder: Path
+    prepared: Prepared,
+    templates: Sequence[Path],
+    compiled: Sequence[Compiled],
+    tools: Mapping[str, str],
+    digests: Mapping[Path, str],
 ) -> dict[str, Any]:
     """Every input, tool version and digest of a build; nothing of when or where it was made."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "labelgen": __version__,
         "base": {**_about(prepared.base), "selinux_policy": prepared.base.selinux_policy},
@@ -253,9 +257,14 @@ def _manifest(
         },
         "templates": {path.name: output.digest(path) for path in templates},
         "modules": [{"name": module.name, "version": module.version} for module in compiled],
-        "tools": tool_versions(),
-        "files": {str(path.relative_to(folder)): output.digest(path) for path in files},
+        "tools": tools,
+        "files": {str(path): digest for path, digest in sorted(digests.items())},
     }
+
+
+def _digests(folder: Path) -> dict[Path, str]:
+    """The SHA-256 of the files in a folder, by their path in it."""
+    return {path.relative_to(folder): output.digest(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def tool_versions() -> dict[str, str]:

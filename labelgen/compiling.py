@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -71,6 +71,6 @@ def compile_module(folder: Path, name: str) -> Compiled:
     return Compiled(name, version, te, fc, package, cil, ports if ports.exists() else None)
 
 
-def compile_all(folders: Sequence[Path]) -> list[Compiled]:
+def compile_all(folders: Iterable[Path]) -> list[Compiled]:
     """Compile the modules in `folders` (each named like its module), side by side."""
     return programs.side_by_side(lambda folder: compile_module(folder, folder.name), folders)

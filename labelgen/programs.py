@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Callable, NamedTuple, Optional, TypeVar, U
 from labelgen.errors import MachineError, printable
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Argument = Union[str, Path]
 Item = TypeVar("Item")
@@ -211,12 +211,25 @@ def _waited_for(ended: queue.SimpleQueue[Result]) -> Result:
 
 def in_turn(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """As the pool's own map, and signals are heeded meanwhile."""
+    for future in [pool.submit(function, item) for item in items]:
+        yield _result(future)
+
+
+def _result(future: Future[Result]) -> Result:
     from concurrent.futures import wait  # noqa: PLC0415 - as in `workers`
 
-    for future in [pool.submit(function, item) for item in items]:
-        while wait((future,), AT_ONCE_SECONDS).not_done:
-            pass
-        yield future.result()
+    while wait((future,), AT_ONCE_SECONDS).not_done:
+        pass
+    return future.result()
+
+
+def meanwhile(programs: Callable[[], object], rest: Callable[[], Result]) -> Result:
+    """What `rest` returns, worked out while `programs` starts programs and waits for them."""
+    with workers(1) as pool:
+        ended = pool.submit(programs)
+        found = rest()
+        _result(ended)
+        return found
 
 
 def _in_a_thread(function: Callable[[], Result]) -> Result:
