@@ -925,6 +925,7 @@ def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
 def _refused(subject: Subject, target: str, key: Key) -> bool:
     """Whether constraints refuse a permission between two containers, whoever they belong to. Types that constraints
     cannot tell apart have one answer."""
+    # mutate.py: 1 survives. The class says already whether the target is the role itself: of files it never is.
     constraints, answers = subject.verification.constraints, subject.verification.kept_apart
     # A constraint may compare the two types, as in `t1 == t2`, whatever sets they are in.
     seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target, key)

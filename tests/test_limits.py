@@ -14,12 +14,12 @@ from sabotages import on_binary
 
 from labelgen import base as bases
 from labelgen import build
-from labelgen.claims import KEPT_APART, LEFT_TO_THE_BASE
+from labelgen.claims import KEPT_APART, LEFT_TO_THE_BASE, Subject, Verification
 from labelgen.network import PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import Segment
-from labelgen.role import Ports
-from labelgen.verdict import MOST_SHOWN, Verdict, _about, _beside
+from labelgen.role import Connect, Network, Ports
+from labelgen.verdict import MOST_SHOWN, Verdict, _about, _beside, limits
 
 ON_OTHERS = (*KEPT_APART["process"], *LEFT_TO_THE_BASE["process"])
 
@@ -81,6 +81,12 @@ def test_a_base_that_takes_other_sockets_for_raw_ones_is_told(more_roles: BuiltR
     policy = more_roles.link(tmp_path, edits={"base": [("(policycap extended_socket_class)", "")]})
     told = {r.role for r in more_roles.verify(policy).roles if any("no class for sctp" in t for t in r.limits)}
     assert told == {"signalling"}
+    # Each of what it declares is enough for that.
+    read = Policy(policy)
+    file = next(file for file in more_roles.prepared.files if file.role.name == "signalling")
+    for network in (Network(icmp=True), Network(raw=True), Network(connect=Connect(sctp=[9]))):
+        subject = Subject(Verification(read, (file,)), file.role.model_copy(update={"network": network}), file)
+        assert any("no class for sctp" in text for text in limits(subject))
 
 
 def test_a_policy_without_file_contexts_is_told_to_roles_with_files(reference_roles: BuiltRoles, linked: Path) -> None:
@@ -291,9 +297,10 @@ REST = """
 """
 
 
-def _packet_limits(verdict: Verdict) -> dict[str, list[str]]:
+def _packet_limits(verdict: Verdict, why: str = "has always_check_network") -> dict[str, list[str]]:
     words = "what it takes is not granted: "
     found = {role.role: [text for text in role.limits if words in text] for role in verdict.roles}
+    assert all(text.startswith(f"This base {why}") for said in found.values() for text in said)
     return {name: said[0].split(words)[1].split(". ")[0].split(", ") for name, said in found.items() if said}
 
 
@@ -325,7 +332,8 @@ def test_a_base_without_network_peer_controls_asks_for_ipsecs_permission(
     edits = [("(policycap network_peer_controls)", "")]
     if refusing:
         edits.append(("unlabeled_t (association (sendto recvfrom))", "unlabeled_t (association (sendto))"))
-    found = _packet_limits(reference_roles.verify(reference_roles.link(tmp_path, edits={"base": edits})))
+    verdict = reference_roles.verify(reference_roles.link(tmp_path, edits={"base": edits}))
+    found = _packet_limits(verdict, "lacks network_peer_controls")
     assert set(found) == limited
     assert all(said == [f"lxc_{name}_t unlabeled_t:association recvfrom"] for name, said in found.items())
 
