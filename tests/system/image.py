@@ -98,15 +98,7 @@ exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HO
 
 # Debian's own, and modules that are not packed: emulated, every rebuild of the policy takes ten seconds less.
 SEMANAGE_SETTINGS = "module-store = direct\\nexpand-check = 0\\nbzip-blocksize = 0\\n"
-# What is not tried is left out, since emulated it takes a minute of the start: IPv6, other drivers, Kubernetes' plugin.
-DOCKER_SETTINGS = '{"selinux-enabled": true, "ip6tables": false, "storage-driver": "overlay2"}\n'
-CONTAINERD_SETTINGS = """\
-version = 2
-disabled_plugins = [
-  "io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"
-]
-"""
+DOCKER_SETTINGS = '{"selinux-enabled": true}\n'
 DOCKER_TENTHS = 600
 
 SETTLE = f"""\
@@ -152,7 +144,7 @@ WantedBy=multi-user.target
 
 RECIPE = (
     *(SUITE, GUEST_PACKAGES, CONTAINER_PACKAGES, WITHOUT, KERNEL_MODULES, INIT, INIT_PROGRAMS, FILE_CONTEXTS),
-    *(UNIT, TIMER, MASKED, MACHINE_ID, ENTER, SEMANAGE_SETTINGS, DOCKER_SETTINGS, CONTAINERD_SETTINGS, SETTLE),
+    *(UNIT, TIMER, MASKED, MACHINE_ID, ENTER, SEMANAGE_SETTINGS, DOCKER_SETTINGS, SETTLE),
 )
 
 # A step says nothing while it works, and installing roles takes minutes where the processor is emulated.
@@ -205,7 +197,6 @@ def _make_root(folder: Path) -> None:
     (etc / "systemd/system/guest.timer").write_text(TIMER)
     (etc / "docker").mkdir(exist_ok=True)
     (etc / "docker/daemon.json").write_text(DOCKER_SETTINGS)
-    (etc / "containerd/config.toml").write_text(CONTAINERD_SETTINGS)
     for unit in MASKED:
         mask = etc / "systemd/system" / unit
         mask.unlink(missing_ok=True)
