@@ -30,6 +30,9 @@
  * PID 1 reads the label of an actor before anything is enforced; after that the actor reads it of the kernel, through a
  * descriptor of its own from before, which it may go on using (hooks.c: selinux_file_permission), and nobody is asked
  * about oneself (selinux_getprocattr). The report, too, is opened again when the policy is there.
+ *
+ * Where the kernel prints denials, kauditd does, when nobody else wants the processor, and it sleeps only when all are
+ * printed (kernel/audit.c: kauditd_thread). The end waits for that, or the last ones would be lost.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -55,7 +58,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 150 };
+enum { ACTORS = 256, SLOTS = 4096, STEPS = 12, VALUES = 65536, BYTES = 512, PATIENCE_SECONDS = 150, KERNEL_THREADS = 512 };
 enum { IDLE, WORK, DONE };
 enum { GIVE = -1, RECEIVE = -2 };
 
@@ -79,6 +82,7 @@ static pid_t actors[ACTORS];
 static int actor_count, line_number, own_label;
 static uint32_t crc = ~0u;
 static FILE *report;
+static int printer = -1;
 static struct step steps[STEPS];
 static const char *const OWN_LABEL = "/proc/self/attr/current";
 
@@ -515,9 +519,39 @@ static void do_actor(const char *line)
 	say("%d actor %d %s %d\n", line_number, shared->answers[0], label_of(actor), actors[actor]);
 }
 
+static void find_printer(void)
+{
+	char path[64];
+
+	for (int pid = 2; printer < 0 && pid < KERNEL_THREADS; pid++) {
+		snprintf(path, sizeof path, "/proc/%d/comm", pid);
+		if (strcmp(read_file(path), "kauditd"))
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/stat", pid);
+		printer = open(path, O_RDONLY | O_CLOEXEC);
+	}
+}
+
+static void wait_for_printer(void)
+{
+	const struct timespec moment = { 0, 1000000 };
+	char text[64] = "";
+
+	while (printer >= 0 && !strstr(text, "(kauditd) S")) {
+		if (*text)
+			nanosleep(&moment, NULL);
+		ssize_t length = pread(printer, text, sizeof text - 1, 0);
+		if (length <= 0)
+			give_up("whether all denials are printed", errno);
+		text[length] = 0;
+	}
+}
+
 static void do_enforce(void)
 {
 	char text[16];
+
+	find_printer();
 	int file = open("/sys/fs/selinux/enforce", O_RDWR | O_CLOEXEC);
 	int error = file >= 0 && write(file, "1", 1) == 1 ? 0 : errno;
 	const char *now = as_word(text, pread(file, text, sizeof text - 1, 0), sizeof text);
@@ -676,6 +710,7 @@ int main(void)
 		do_line(line);
 		fflush(report);
 	}
+	wait_for_printer();
 	say("%d end %u", line_number + 1, status->enforcing);
 	fprintf(report, " %08x\n", ~crc);
 	stop();

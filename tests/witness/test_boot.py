@@ -296,6 +296,7 @@ def test_the_kernels_own_domain_need_not_be_privileged(reference_roles: BuiltRol
         pairs=matter.pairs,
         runtimes=matter.runtimes,
         every_port=False,
+        denials=True,
     )
     assert _differing(proof) == [] and proof.holds
 
