@@ -165,6 +165,7 @@ class FileContexts:
 
     def _shadowing(self, path: str) -> tuple[FileContext, ...]:
         """Those that count before the line of the expression `path` for paths that it matches."""
+        # mutate.py: 1 survives. That an expression meets itself is only told sooner.
         places = self._near(_start(path))
         mine = next((place for place in places if self.contexts[place].path == path), None)
         later = [self.contexts[place] for place in places if mine is not None and place > mine]

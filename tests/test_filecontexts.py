@@ -66,6 +66,8 @@ def test_an_expression_that_matches_none_of_them_is_not(path: str) -> None:
         (MINE, r"/srv/lxc/(w)eb/\1", "/srv/lxc/web/w"),
         ("/srv/lxc/web/[^a-y]", r"/srv/lxc/web/\w", "/srv/lxc/web/z"),
         ("/srv/lxc/web/[^a-y]", r"/srv/lxc/web/[^[:alnum:]]", "/srv/lxc/web/-"),
+        (r"/srv/lxc/my\-site(/.*)?", "/srv/lxc/my-site/secret", "/srv/lxc/my-site/secret"),
+        ("/srv/lxc/my-site(/.*)?", r"/srv/lxc/my\-site/secret", "/srv/lxc/my-site/secret"),
         (MINE, "/srv/lxc/web/x{2,70}", "/srv/lxc/web/" + 70 * "x"),
     ],
 )
