@@ -10,6 +10,7 @@ A file starts with what it does, in words. Then:
     ; roles: more                   the role files: `shipped` (default), or those in sabotage/roles
     ; edit MODULE: OLD => NEW       changes CIL that is linked; `base` is the base's
     ; built: on the changed base    the roles are built on the base with the change, not before it
+    ; built: on it as a binary      the same, and they are given a binary policy as their base
     ; open: ...                     why it is not caught yet; the test turns red when it is
 
 The rest is linked on top: CIL, or a module as an administrator writes it (.te).
@@ -99,6 +100,8 @@ class Change:
 
     def on(self, built: BuiltRoles, folder: Path) -> tuple[BuiltRoles, Path]:
         """The roles as they are built for it, and the linked policy with the change."""
+        if self.fields.get("built") == "on it as a binary":
+            return on_binary(built, folder, self.path.read_text())
         if "built" in self.fields:
             built = built.again_on(self.edits.get("base", []), self.linked(folder), folder)
             return built, built.link(folder)
