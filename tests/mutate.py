@@ -102,6 +102,8 @@ FORGOTTEN: dict[str, tuple[str, ...]] = {
 }
 AT_ONCE = 16  # cases for one process: those that come later need not be made for what the first ones notice
 MOST_SECONDS = 30  # of a processor, for one case: a mutant may never end
+AGAIN_SECONDS = 5  # then again: who catches that may try once more, as hypothesis does
+MOST_MEMORY = 8 << 30  # bytes, for a process: a mutant may never stop collecting
 MOST_WAITING = 1800  # for a process, which may wait for ever
 
 # The files of tests that notice mutants in this process -> the modules whose mutants they try, and whether they do so
@@ -217,6 +219,7 @@ def _read_again(known: Policy) -> Policy:
     again = Policy.__new__(Policy)
     kept = ("path", "mls", "version", "handle_unknown", "_policy", "_exception")
     vars(again).update((name, vars(known)[name]) for name in kept)
+    again.levels = cache(again._levels)
     again._read_types()
     again._read_rules()
     return again
@@ -566,6 +569,7 @@ def forked(work: Callable[[], object], cases: int = 1) -> Any:
             gc.freeze()
             # More than `in_time` gives: this ends what heeds no signal.
             resource.setrlimit(resource.RLIMIT_CPU, (2 * cases * MOST_SECONDS,) * 2)
+            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY,) * 2)
             with os.fdopen(writing, "w") as pipe:
                 json.dump(work(), pipe)
         finally:
@@ -587,7 +591,7 @@ def in_time() -> Iterator[None]:
         raise TimeoutError
 
     signal.signal(signal.SIGPROF, end)
-    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS, AGAIN_SECONDS)
     try:
         yield
     finally:
