@@ -11,11 +11,12 @@ import pickle
 import select
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, TypeVar
 
+from labelgen import programs
 from labelgen.programs import AT_ONCE_SECONDS
 
 Item = TypeVar("Item")
@@ -26,14 +27,23 @@ MOST = 3  # processes, for each comes to need memory of its own
 _LENGTH = 8  # bytes in which a copy says first how many follow
 
 
-def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of every item, in their order, worked out side by side where that pays.
+def _each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    return [function(item) for item in items]
 
-    The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call.
+
+def shared_out(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    few: Callable[[Callable[[Item], Result], Sequence[Item]], list[Result]] = _each,
+) -> list[Result]:
+    """`function` of every item, in their order, worked out side by side where that pays; else by `few`.
+
+    The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call, nor a program
+    that it started.
     """
     number = min(len(os.sched_getaffinity(0)), MOST, len(items) // LEAST)
     if number < 2 or threading.active_count() > 1:  # a copy has no other threads, and the locks that they held
-        return _each(function, items)
+        return few(function, items)
     first, rest = function(items[0]), items[1:]  # with it, what all need is found out once
     shares = [rest[start::number] for start in range(number)]
     copies: list[_Copy] = []
@@ -48,8 +58,11 @@ def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     return [first, *(done[place % number][place // number] for place in range(len(rest)))]
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]
+def _apart(pid: int) -> None:
+    """Give a process a group of its own, in which the programs are that it starts: what a terminal sends goes to this
+    process alone. Both it and this process see to that, whichever comes first."""
+    with suppress(OSError):
+        os.setpgid(pid, pid)
 
 
 class _Copy:
@@ -62,6 +75,8 @@ class _Copy:
             with suppress(OSError):  # no more processes are to be had: then it hands back nothing
                 self._child = os.fork()
             if not self._child:
+                _apart(0)
+                programs.begin_copy()
                 os.close(self._reading)
                 content = pickle.dumps(work(), pickle.HIGHEST_PROTOCOL)
                 with os.fdopen(writing, "wb") as file:
@@ -71,6 +86,8 @@ class _Copy:
             if os.getpid() != original:
                 os._exit(0)
             os.close(writing)
+        if self._child > 0:
+            _apart(self._child)
 
     def result(self) -> Any:
         """What it worked out; None where it did not hand back all of it."""
@@ -87,10 +104,10 @@ class _Copy:
             yield part or b""
 
     def end(self) -> None:
-        """End it where it still runs."""
+        """End it, and the programs that it started, where they still run."""
         os.close(self._reading)
         if self._child > 0:
             # Where SIGCHLD is ignored nothing may be left of it.
             with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._child, signal.SIGKILL)
+                os.killpg(self._child, signal.SIGKILL)
                 os.waitpid(self._child, 0)
