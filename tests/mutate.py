@@ -639,8 +639,8 @@ def statements_run(case: Case) -> list[str]:
             found.add(f"{name}:{bisect_right(starts, frame.f_lineno) - 1}")
         return note if left[id(code)] else None  # where every line has run nothing more is to be seen
 
-    case.forget(("policy", "contexts", *KEPT))
     sys.settrace(note)
+    case.forget(("policy", "contexts", *KEPT))  # which reads them again
     complaints = case.complaints()
     sys.settrace(None)
     return [] if complaints else sorted(found)
