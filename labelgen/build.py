@@ -122,9 +122,7 @@ def compiled_modules(
     def make(module: Optional[RoleModule]) -> tuple[Compiled, list[Path]]:
         return compile_module(_write_sources(folder, renderer, module)), renderer.used
 
-    # The shared module takes longest, and is not to be the last that is waited for.
-    made = shared_out(make, [*modules[:1], None, *modules[1:]], few=programs.side_by_side)
-    made.insert(0, made.pop(1 if modules else 0))
+    made = shared_out(make, [None, *modules], few=programs.side_by_side)
     return [compiled for compiled, _ in made], sorted({path for _, used in made for path in used})
 
 
