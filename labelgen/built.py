@@ -93,8 +93,10 @@ class BuiltTree:
         return path
 
     def linked(self) -> list[Path]:
-        """The CIL modules that were linked, each as the build left it. Raises InputError."""
-        return [self.file(name) for name in sorted(self.manifest["files"]) if name.endswith(".cil")]
+        """The CIL modules that were linked. They and the packages that they were made of, which are what ships, are as
+        the build left them. Raises InputError where one is not."""
+        names = sorted(name for name in self.manifest["files"] if name.endswith((".cil", ".pp")))
+        return [path for path in map(self.file, names) if path.suffix == ".cil"]
 
     def reach(self) -> dict[str, Reach]:
         """role -> what it can do on the network. Raises InputError where what was kept of it was changed."""

@@ -13,7 +13,7 @@ from labelgen.access import Access
 from labelgen.built import open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
-from labelgen.network import PROTOCOLS, TALKS
+from labelgen.network import LEADING, PROTOCOLS, TALKS, UNDOING
 from labelgen.policy import Policy
 from labelgen.ports import as_text
 from labelgen.reach import Reach, Reacher, port_table
@@ -126,10 +126,24 @@ def of_policy(path: Path) -> dict[str, Surface]:
     """role -> its surface in a binary policy in which roles are installed. Raises InputError."""
     policy = Policy(path)
     reacher, access = Reacher(policy, port_table(policy)), Access(policy)
-    return {
-        name[len("lxc_") : -len("_t")]: _with(of_reach(reacher.of(name)), _talks(access, name))
-        for name in policy.names(policy.attributes.get(DOMAIN, 0))
-    }
+    found = {}
+    for name in policy.names(policy.attributes.get(DOMAIN, 0)):
+        surface = _with(of_reach(reacher.of(name)), _talks(access, name))
+        surface.names["beyond"] = set(_beyond(access, name))
+        found[name[len("lxc_") : -len("_t")]] = surface
+    return found
+
+
+def _beyond(access: Access, domain: str) -> Iterator[str]:
+    """By what a domain has more than its own rules: as another domain, without a policy, or with nothing refused. The
+    verdict on a build has none of it (claim `closed`)."""
+    if domain in access.policy.permissive:
+        yield "permissive: nothing is refused to it"
+    worst = access.outgoing(domain).worst()
+    own = access.policy.bits[domain]
+    for key in (*((tclass, perm) for tclass, perms in LEADING.items() for perm in perms), *UNDOING):
+        for name in access.policy.names(worst.get(key, 0) & ~own):
+            yield f"{' '.join(key)} on {name}"
 
 
 def _talks(access: Access, domain: str) -> Iterator[tuple[str, str]]:

@@ -237,7 +237,7 @@ def show_base(facts: Facts, notice: str, as_json: bool) -> None:
 def changes(found: Sequence[Change]) -> None:
     """Print differences, those of one role together."""
     if not found:
-        click.echo("nothing differs")
+        click.echo("nothing differs on the network")
     by_role: dict[str, list[Change]] = defaultdict(list)
     for change in found:
         by_role[change.role].append(change)

@@ -20,7 +20,7 @@ def test_role_files_differ_by_what_they_declare(place: Place) -> None:
     new = place.role(with_network("  bind:\n    tcp: [80, '8005-8010']\n  connect: {udp: any}"), "new.yaml")
     done = place.call("diff", old, new)
     assert (done.status, done.stdout) == (1, "web: - bind tcp/8000-8004; + connect udp\n")
-    assert place.call("diff", new, new).stdout == "nothing differs\n"
+    assert place.call("diff", new, new).stdout == "nothing differs on the network\n"
 
 
 def test_builds_differ_by_what_their_roles_can_do(place: Place) -> None:
@@ -62,6 +62,24 @@ def test_policies_differ_by_the_unix_sockets_that_roles_may_talk_to(
     )
     done = place.call("diff", old, new)
     assert done.stdout == "web: + talk to the unix sockets of named_t (unix_stream_socket connectto)\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("(typepermissive lxc_web_t)", "permissive: nothing is refused to it"),
+        ("(allow lxc_web_t named_t (process (transition)))", "process transition on named_t"),
+        ("(allow lxc_web_t security_t (security (load_policy)))", "security load_policy on security_t"),
+    ],
+    ids=["permissive", "transition", "no-policy"],
+)
+def test_policies_differ_by_what_leads_to_more_network(
+    place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory, rule: str, told: str
+) -> None:
+    old, new = _without_and_with(rule, reference_roles, tmp_path_factory)
+    done = place.call("diff", old, new)
+    assert (done.status, done.stdout) == (1, f"web: + {told}\n")
+    assert place.call("diff", new, new).status == 0
 
 
 def test_policies_differ_by_what_their_roles_can_do(

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from labelgen import base as bases
 from labelgen import build
 from labelgen.commands.verify import command
+from labelgen.errors import InputError
 from labelgen.shipped import packaged
 
 PORT = "(portcon tcp {} (system_u object_r http_port_t ((s0) (s0))))"
@@ -129,3 +130,15 @@ def test_a_base_without_containers_breaks_every_role(built: Path, tmp_path: Path
     status, told = verify(built, base)
     assert (status, set(told["states"].values())) == (1, {"broken"})
     assert "svirt_lxc_net_t" in told["error"]
+
+
+@pytest.mark.parametrize("name", ["lxc_web/lxc_web.pp", "lxc_web/lxc_web.cil"])
+def test_a_module_that_was_changed_is_not_verified_as_it_was(built: Path, tmp_path: Path, name: str) -> None:
+    """The package is what an administrator loads, and the CIL what is linked here."""
+    shutil.copytree(built, tmp_path / "build")
+    with (tmp_path / "build" / name).open("ab") as file:
+        file.write(b"\n")
+    arguments = ["--build", str(tmp_path / "build"), "--base", "reference"]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert isinstance(result.exception, InputError)
+    assert f"{name}: this file was changed after the build" in result.exception.message
