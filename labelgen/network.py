@@ -24,7 +24,7 @@ EXTENDED_SOCKET_CLASSES = frozenset(
 )  # fmt: skip
 EXTENDED_SOCKETS = "extended_socket_class"
 
-# Every class of socket that kernels up to 6.12 may ask a policy about (include/classmap.h).
+# Every class of socket but AF_UNIX's that kernels up to 6.12 may ask a policy about (include/classmap.h).
 KERNEL_SOCKET_CLASSES = frozenset(
     f"{name}_socket"
     for name in (
@@ -33,8 +33,6 @@ KERNEL_SOCKET_CLASSES = frozenset(
         "rawip",
         "packet",
         "key",
-        "unix_stream",
-        "unix_dgram",
         "netlink",
         "netlink_route",
         "netlink_tcpdiag",
@@ -135,8 +133,8 @@ EPHEMERAL_PORTS = (32768, 60999)
 FAST_OPEN_SYSCTL = "net.ipv4.tcp_fastopen"
 NO_FAST_OPEN = "0"
 LOCAL_PORTS_SYSCTL = "net.ipv4.ip_local_port_range"
-ONE_LOCAL_PORT = (65535, 65535)
-FEW_LOCAL_PORTS = (60000, 60999)
+ONE_LOCAL_PORT = "65535 65535"
+FEW_LOCAL_PORTS = "60000 60999"
 
 # Permissions on another domain by which a process acts with that domain's label, or makes it act for it: it is as good
 # as becoming it. hooks.c: selinux_bprm_creds_for_exec (transition), selinux_setprocattr (dyntransition),
@@ -255,7 +253,7 @@ _MORE_PERMISSIONS: dict[str, tuple[str, ...]] = {
     "tun_socket": ("attach_queue",),
 }
 DECIDING_PERMISSIONS: dict[str, frozenset[str]] = {
-    **{name: _ANY_SOCKET.union(_MORE_PERMISSIONS.get(name, ())) for name in KERNEL_SOCKET_CLASSES - UNIX_SOCKETS},
+    **{name: _ANY_SOCKET.union(_MORE_PERMISSIONS.get(name, ())) for name in KERNEL_SOCKET_CLASSES},
     **dict.fromkeys(CAPABILITY_CLASSES, NETWORK_CAPABILITIES),
     "netif": frozenset({"ingress", "egress"}),
     "node": frozenset({"recvfrom", "sendto"}),

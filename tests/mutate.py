@@ -117,6 +117,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_judge": (("access", "policy", "reach"), False),
     "test_limits": (("labels", "network", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
+    "test_ownports": (("network",), False),
     "test_ports": (("ports",), True),
     "test_reach": (("reach",), True),
     "test_rules": (("policy",), True),

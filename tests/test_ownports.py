@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+from bases import BuiltRoles
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +110,20 @@ def test_several_catch_alls_are_told_apart_as_before() -> None:
         "lxc_api_bind_unreserved_port_t",
         "lxc_api_connect_unreserved_port_t",
     ]
+
+
+def test_port_t_means_no_service_whatever_a_policy_gives_to_ports_that_it_does_not_name(
+    more_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    label = "(system_u object_r {} ((s0) (s0)))"
+    edits = [
+        (f"(sidcontext port {label.format('port_t')})", f"(sidcontext port {label.format('unreserved_port_t')})"),
+        (f"(portcon tcp (1 511) {label.format('reserved_port_t')})", f"(portcon tcp (1 511) {label.format('port_t')})"),
+    ]
+    nothing = tmp_path / "nothing.cil"
+    nothing.touch()
+    (ports,) = (
+        module.ports for module in more_roles.again_on(edits, nothing, tmp_path).compiled if module.name == "lxc_odd"
+    )
+    assert ports
+    assert f"(portcon tcp 79 {label.format('lxc_odd_port_t')})" in ports.read_text()

@@ -38,7 +38,7 @@ def closing(protocols: Collection[str], connects: bool, others: bool = False) ->
     if "tcp" in protocols:
         sysctls[FAST_OPEN_SYSCTL] = NO_FAST_OPEN
     if protocols:
-        sysctls[LOCAL_PORTS_SYSCTL] = "{} {}".format(*(FEW_LOCAL_PORTS if connects else ONE_LOCAL_PORT))
+        sysctls[LOCAL_PORTS_SYSCTL] = FEW_LOCAL_PORTS if connects else ONE_LOCAL_PORT
     return Closing(bool(protocols) or others, sysctls, connects)
 
 

@@ -55,7 +55,7 @@ DEFAULT = Profile(
         "net.ipv4.tcp_fastopen": "1",
     },
 )
-HARDENED = Profile("hardened", {LOCAL_PORTS_SYSCTL: "{} {}".format(*ONE_LOCAL_PORT), FAST_OPEN_SYSCTL: NO_FAST_OPEN})
+HARDENED = Profile("hardened", {LOCAL_PORTS_SYSCTL: ONE_LOCAL_PORT, FAST_OPEN_SYSCTL: NO_FAST_OPEN})
 
 
 @dataclass(frozen=True)
