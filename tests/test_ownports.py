@@ -121,7 +121,7 @@ def test_port_t_means_no_service_whatever_a_policy_gives_to_ports_that_it_does_n
         (f"(portcon tcp (1 511) {label.format('reserved_port_t')})", f"(portcon tcp (1 511) {label.format('port_t')})"),
     ]
     nothing = tmp_path / "nothing.cil"
-    nothing.touch()
+    nothing.write_text("; nothing\n")
     (ports,) = (
         module.ports for module in more_roles.again_on(edits, nothing, tmp_path).compiled if module.name == "lxc_odd"
     )
