@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Callable, Optional, Union
 
 from labelgen import conditions, hidden, labelling, labels, refused
@@ -67,6 +68,8 @@ KEPT_APART = {
         "write",
     ),
 }
+# By these a process takes another label for itself.
+BECOMING = (("process", "dyntransition"), ("process", "transition"))
 LEFT_TO_THE_BASE = {
     # hooks.c: selinux_task_kill, selinux_task_getpgid and their like, selinux_ptrace_access_check, selinux_getprocattr
     "process": (
@@ -913,13 +916,17 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context]]:
-    """A container of the role and what belongs to another with other categories, under every SELinux user and role
-    that the system or a constraint knows them by."""
-    is_process = bool(subject.policy.bits[target] & subject.verification.role_domains)
-    for user, selinux_role in subject.verification.identities:
-        source = single_level(user, selinux_role, subject.domain, *ONE)
-        yield source, single_level(user, selinux_role if is_process else OBJECT, target, *TWO)
+def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, Context]]:
+    """A container of the role and what belongs to another with other categories, each under every SELinux user and role
+    that the system or a constraint knows it by. What it becomes itself may have its own categories and the other's."""
+    identities = subject.verification.identities
+    if subject.policy.bits[target] & subject.verification.role_domains:
+        others = identities
+    else:
+        others = sorted({(user, OBJECT) for user, _ in identities})
+    for categories in (TWO, (*ONE, *TWO)) if key in BECOMING else (TWO,):
+        for mine, other in product(identities, others):
+            yield single_level(*mine, subject.domain, *ONE), single_level(*other, target, *categories)
 
 
 def _refused(subject: Subject, target: str, key: Key) -> bool:
@@ -930,7 +937,7 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
     # A constraint may compare the two types, as in `t1 == t2`, whatever sets they are in.
     seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target, key)
     if seen not in answers:
-        answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target))
+        answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target, key))
     return answers[seen]
 
 
@@ -939,7 +946,8 @@ def not_kept_apart(subject: Subject, kinds: Mapping[str, Iterable[str]]) -> Iter
     A rule allows it and no constraint refuses it."""
     files = [subject.parent_file_type, *(n for n in subject.file_types.values() if n in subject.policy.types)]
     for tclass, perms in kinds.items():
-        for target in files if tclass in FILE_CLASSES else [subject.domain]:
+        # Files have the type of the domain too: those below /proc.
+        for target in [*files, subject.domain] if tclass in FILE_CLASSES else [subject.domain]:
             for perm in perms:
                 if subject.worst.get((tclass, perm), 0) & subject.policy.bits[target] and not _refused(
                     subject, target, (tclass, perm)
@@ -970,12 +978,23 @@ def _acted_upon(subject: Subject) -> Iterator[Finding]:
     """Whoever may act on the domain may act on the parent, under the same booleans; whoever may act on its files may
     act on the parent's, and no container of another kind reaches what is in them."""
     yield from _acts_beyond(subject, subject.domain, subject.kin, subject.own_incoming)
+    yield from _acted_upon_by_roles(subject, subject.domain, subject.kin, subject.own_incoming)
     for name in subject.file_types.values():
         if name in subject.policy.types:
             kin = subject.verification.kin(name, subject.parent_file_type, subject.parent)
             own = subject.verification.access.own(name, False, subject.domain)
             yield from _acts_beyond(subject, name, kin, own)
+            yield from _acted_upon_by_roles(subject, name, kin, own)
             yield from _opened_by_containers(subject, name, kin, own)
+
+
+def _acted_upon_by_roles(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterator[Finding]:
+    """Which other roles may act on `target`: also those that are installed and not verified now."""
+    others = subject.verification.role_domains & ~subject.bit
+    for key, bits in sorted(together(kin.done_by_roles, own.worst()).items()):
+        for source in subject.policy.names(bits & others):
+            words = f"another role, {source}, can act on {target}: {target}:{key[0]} {key[1]}"
+            yield subject.finding("separate", words, subject.verification.access.evidence(source, target, key))
 
 
 def _acts_beyond(subject: Subject, target: str, kin: Kin, own: Grants) -> Iterator[Finding]:

@@ -91,8 +91,8 @@ def stem(expression: str) -> str:
         sign = expression[place]
         if sign == "\\" and place + 1 < len(expression) and not expression[place + 1].isalnum():
             place, sign = place + 1, expression[place + 1]
-        elif sign in SPECIAL:
-            # What stands before one of these need not be there.
+        elif sign in SPECIAL or sign == "\\":
+            # A \\ before a letter or a digit means many signs; what stands before some of these need not be there.
             return plain[:-1] if sign in "?*{" else plain
         plain, place = plain + sign, place + 1
     return plain

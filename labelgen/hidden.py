@@ -13,6 +13,7 @@ from labelgen.constraints import OBJECT
 from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
 from labelgen.network import LEADING, UNDOING
 from labelgen.policy import Policy, Rule
+from labelgen.shipped import SHARED_MODULE
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
@@ -22,27 +23,36 @@ def _hold_most(bits: int, of: int) -> bool:
     return 2 * bin(bits & of).count("1") > bin(of).count("1")
 
 
-def _may_hold(subject: Subject) -> tuple[str, ...]:
+def _may_hold(subject: Subject, most: bool = False) -> tuple[str, ...]:
     """The sets that may hold the role: those that hold most types there are, and those with a generated name that hold
-    every other type of an attribute that the role joins."""
+    every other type of an attribute that the role joins or, where the network depends on it, `most` of them."""
     policy = subject.policy
     joined = (
         policy.attributes[name] & ~subject.verification.role_domains
         for name in policy.attributes_of[subject.domain]
         if name not in OWN_ATTRIBUTES
     )
-    return _holding(policy, frozenset(joined))
+    return _holding(policy, frozenset(joined), most)
 
 
 # Roles of one parent join the same attributes.
 @lru_cache(maxsize=16)
-def _holding(policy: Policy, joined: frozenset[int]) -> tuple[str, ...]:
+def _holding(policy: Policy, joined: frozenset[int], most: bool) -> tuple[str, ...]:
     every = (1 << len(policy.types)) - 1
+
+    def holds(bits: int, of: int) -> bool:
+        return _hold_most(bits, of) if most else bool(of) and not of & ~bits
+
     return tuple(
         name
         for name, bits in sorted(policy.attributes.items())
-        if _hold_most(bits, every) or (GENERATED.match(name) and any(of and not of & ~bits for of in joined))
+        if _hold_most(bits, every) or (_is_hidden(name) and any(holds(bits, of) for of in joined))
     )
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a set was named when it was compiled, and is not one of our own modules, in which its expression is."""
+    return GENERATED.match(name) is not None and not name.startswith(f"{SHARED_MODULE}_")
 
 
 @lru_cache(maxsize=16)
@@ -72,7 +82,7 @@ def _rules(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Key]]:
 def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
     """Network that such a set has, beyond what is `allowed` to the role."""
     policy = subject.policy
-    for name in _may_hold(subject):
+    for name in _may_hold(subject, most=True):
         for rule, key in _rules(policy.naming_source(name)):
             if policy.network.part(*key, policy.bits[rule.target]) & ~allowed(subject, key):
                 yield _told(subject, "network", name, f"which has {key[0]} {key[1]}", rule)
@@ -81,7 +91,7 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
 def closed(subject: Subject) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
     policy = subject.policy
-    for name in _may_hold(subject):
+    for name in _may_hold(subject, most=True):
         for rule, key in _rules(policy.naming_source(name)):
             leads = key[1] in LEADING.get(key[0], ()) and policy.bits[rule.target] & ~subject.bit
             if leads or key in UNDOING:

@@ -162,6 +162,11 @@ class Kin:
         return frozenset(acting_beyond(self.incoming, self.done_to_theirs))
 
     @cached_property
+    def done_by_roles(self) -> dict[Key, int]:
+        """What roles may do to them because of their attributes."""
+        return {key: bits & self.domains for key, bits in self.incoming.worst().items() if bits & self.domains}
+
+    @cached_property
     def runtimes(self) -> int:
         """Who starts the other."""
         starting = self.done_to_theirs.worst().get(("process", "transition"), 0)

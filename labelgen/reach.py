@@ -216,7 +216,14 @@ class Reach:
             if EPHEMERAL_PORTS[0] <= port <= EPHEMERAL_PORTS[1]
             else []
         )
-        return self._answer(f"bind {protocol}/{port}", self.bind_needs(protocol, port), [*notes, *self._raw()])
+        needs = list(self.bind_needs(protocol, port))
+        asked = [need for need in needs if need.tclass != "capability" or self.met(need).condition is True]
+        if asked != needs:
+            notes.append(
+                f"ports below {PRIVILEGED_PORTS_BELOW} also take the capability net_bind_service, which this role "
+                "lacks, unless net.ipv4.ip_unprivileged_port_start is lower: Docker sets it to 0"
+            )
+        return self._answer(f"bind {protocol}/{port}", asked, [*notes, *self._raw()])
 
     def can_connect(self, protocol: str, port: int) -> Answer:
         """Whether the domain can connect to a port."""
@@ -260,7 +267,7 @@ class Reach:
             if protocol == "tcp"
             else []
         )
-        return self._answer(f"send {protocol}/{port}", self.send_needs(protocol), notes)
+        return self._answer(f"send {protocol}/{port}", self.send_needs(protocol), [*notes, *self._raw()])
 
     def _answer(self, question: str, needs: Iterable[Need], notes: Iterable[str]) -> Answer:
         return Answer(self.domain, question, tuple(map(self.met, needs)), tuple(notes))

@@ -334,6 +334,13 @@ HIDDEN = [
         "closed",
         "ptrace on httpd_t",
     ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(and (mcs_constrained_type) (not (container_init_t)))",
+        "sabotage_typeattr_1 httpd_t (process (transition))",
+        "closed",
+        "transition on httpd_t",
+    ),
     Hidden("not_parent", "(not (container_t))", "not_parent shadow_t (file (read))", "contained", "container_t lacks"),
     Hidden("not_parent", "(not (container_t))", "httpd_t not_parent (process (ptrace))", "separate", "httpd_t can act"),
 ]

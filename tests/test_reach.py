@@ -109,6 +109,19 @@ def test_an_answer_is_yes_where_every_need_is_met_in_some_setting() -> None:
     assert (without["answer"], without["booleans"], without["needs"][3]["granted"]) == (False, {}, False)
 
 
+def test_a_port_that_a_sysctl_may_make_unprivileged_is_not_denied_for_the_capability_alone() -> None:
+    """inet_bind asks for net_bind_service below net.ipv4.ip_unprivileged_port_start, which engines set to 0."""
+    may = [rule("tcp_socket", "create bind"), rule("tcp_socket", "node_bind", "node_t")]
+    may.append(rule("tcp_socket", "name_bind", "http_t"))
+    capable = rule("capability", "net_bind_service")
+    for rules, words in ((may, True), ([*may, capable], False)):
+        answer = reach(*rules).can_bind("tcp", 80)
+        assert answer.yes
+        assert any("ip_unprivileged_port_start" in note for note in answer.notes) == words
+    assert not reach(*may[:2], capable).can_bind("tcp", 80).yes
+    assert not any("ip_unprivileged_port_start" in note for note in reach(*may).can_bind("tcp", 8080).notes)
+
+
 def test_an_answer_says_what_is_not_checked() -> None:
     may = [rule(f"{protocol}_socket", "create connect write") for protocol in ("tcp", "udp")]
     open_, closed = reach(*may), reach(may[0]._replace(perms=frozenset({"create", "connect"})))
@@ -126,6 +139,7 @@ def test_an_answer_says_what_goes_round_all_ports(tclass: str) -> None:
     for answer in (
         reach(rule(tclass, "create")).can_bind("tcp", 80),
         reach(rule(tclass, "create")).can_connect("tcp", 80),
+        reach(rule(tclass, "create")).can_send("udp", 53),
     ):
         assert any("raw and packet sockets carry any protocol" in note for note in answer.notes)
     assert not any("raw and packet" in note for note in reach(rule(tclass, "read")).can_bind("tcp", 80).notes)

@@ -95,6 +95,27 @@ def test_more_roles_hold_untouched(more_roles: BuiltRoles, tmp_path: Path) -> No
     assert [f for role in verdict.roles for f in role.findings] == []
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "(allow lxc_dns_t lxc_web_content_t (file (read)))",
+        "(allow lxc_domain lxc_web_content_t (file (unlink)))",
+        "(allow lxc_dns_t lxc_file_type (dir (remove_name)))",
+        "(allow lxc_dns_t mcs_constrained_type (process (signal)))",
+    ],
+)
+def test_another_role_that_acts_on_one_is_told_where_it_is_not_verified(
+    reference_roles: BuiltRoles, tmp_path: Path, rule: str
+) -> None:
+    """Whoever verifies one of several roles is told what the others may do to it; the parent may be reached alike."""
+    (tmp_path / "rule.cil").write_text(rule)
+    policy = reference_roles.link(tmp_path, [tmp_path / "rule.cil"])
+    files = [file for file in reference_roles.prepared.files if file.role.name == "web"]
+    (web,) = build.verify_linked(files, Policy(policy)).roles
+    assert any("another role, lxc_dns_t, can act on lxc_web_" in finding.message for finding in web.findings)
+    assert {finding.claim for finding in web.findings} <= {"separate", "contained"}
+
+
 # -- many at once
 
 
