@@ -130,7 +130,7 @@ def setools_reader() -> Reader:
     The package itself imports every query it has, networkx and pkg_resources, which takes longer than to load a policy;
     so its parts are imported without running it.
     """
-    # mutate.py: 4 survive. test_programs.py notices them, in processes of its own.
+    # mutate.py: 3 survive. test_programs.py notices them, in processes of its own.
     spec = importlib.util.find_spec("setools") if "setools" not in sys.modules else None
     if spec is not None and spec.submodule_search_locations:
         sys.modules["setools"] = importlib.util.module_from_spec(spec)
