@@ -330,7 +330,7 @@ def cached(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 # What `cached` makes: a kind, the digest of what it was made of, whatever else it depends on, the digest of the code.
-_CACHED = re.compile(r"((base|bundle|facts|loaded)-[0-9a-f]{32}.*)-[0-9a-f]{16}")
+_CACHED = re.compile(r"((base|bundle|facts|linked|loaded)-[0-9a-f]{32}.*)-[0-9a-f]{16}")
 KEPT_OF_ONE, KEPT_OF_A_KIND = 2, 24
 UNUSED_SECONDS = 3600  # longer than any command works with what it opened
 

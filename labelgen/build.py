@@ -337,10 +337,11 @@ def link_built(
     return base, known, notice
 
 
-def link_again(build_folder: Path, spec: Optional[str], policy: Path, progress: Progress) -> Base:
-    """Link the modules of a built tree onto the base that it was built for.
+def linked_again(build_folder: Path, spec: Optional[str], progress: Progress) -> tuple[Path, Base]:
+    """The policy of a built tree's modules on the base that it was built for, linked once and kept in the cache.
 
-    Raises InputError where `spec`, or what is taken without, is another base.
+    Returns its path, good for an hour, and the base. Raises InputError where `spec`, or what is taken without, is
+    another base.
     """
     tree = open_tree(build_folder)
     name, parent = str(tree.manifest["base"].get("name")), str(tree.manifest.get("parent", DEFAULT_PARENT))
@@ -348,9 +349,14 @@ def link_again(build_folder: Path, spec: Optional[str], policy: Path, progress: 
     base, _, _ = open_with_parent(spec, parent, progress)
     if base.digest != tree.base_digest:
         raise InputError(f"the build was made for {name}, and {base.name} is another base", "name it with --base")
-    progress(f"linking onto the base {base.name}")
-    _link(base, tree.linked(), policy)
-    return base
+    modules = tree.linked()
+
+    def make(folder: Path) -> None:
+        progress(f"linking onto the base {base.name}")
+        _link(base, modules, folder / "policy")
+
+    with bases.cached(f"linked-{tree.manifest[output.SEAL][:32]}", make) as folder:
+        return folder / "policy", base
 
 
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:

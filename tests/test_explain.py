@@ -137,6 +137,15 @@ def test_a_denial_of_the_network_needs_no_policy(place: Place) -> None:
     list(denials.explain_all([CASES["port"][0]], {"lxc_api_t": reach}, refuse))
 
 
+def test_the_policy_of_a_build_is_linked_once(place: Place) -> None:
+    seal = json.loads((place.output / "manifest.json").read_text())["sha256"]
+    explained(place, CASES["no label"][0])
+    (policy,) = place.cache.glob(f"labelgen/linked-{seal[:32]}-*/policy")
+    made = policy.stat().st_mtime_ns
+    explained(place, CASES["no label"][0])
+    assert policy.stat().st_mtime_ns == made
+
+
 def test_without_the_base_of_the_build_nothing_is_guessed(place: Place) -> None:
     manifest = place.folder / "build" / "manifest.json"
     before = manifest.read_text()

@@ -76,5 +76,5 @@ def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], role
             loaded = Policy(file)
             if roles & loaded.types.keys():
                 return Reasons(loaded, "the loaded policy")
-        linked = build.link_again(build_folder, base, file, terminal.progress)
-        return Reasons(Policy(file), f"this build on the base {linked.name}")
+    linked, its_base = build.linked_again(build_folder, base, terminal.progress)
+    return Reasons(Policy(linked), f"this build on the base {its_base.name}")
