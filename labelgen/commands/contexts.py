@@ -23,7 +23,9 @@ def command(name: str, base: Optional[str], roles: Optional[Path], root: Path, s
     """Print an lxc_contexts file, for a host on which containers run in ROLE unless they are told otherwise.
 
     \b
-    labelgen contexts nonet >/etc/selinux/targeted/contexts/lxc_contexts
+    labelgen contexts nonet >new && install -m 644 new /etc/selinux/targeted/contexts/lxc_contexts
+
+    A `>` to the host's own file would empty it before it is read, and without it engines give containers no label.
     """
     item = role.read_all(roles or options.default_roles(), (name,))[0].role
     opened, known, _ = build.open_with_parent(base, item.parent, terminal.progress)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from labelgen import base as bases
 from labelgen.base import Base
@@ -24,6 +25,7 @@ from labelgen.role import Role
 
 # go-selinux: contextFile. Where it is there, lxc_contexts is read by libvirt and older engines alone.
 CONTAINERS_FILE = Path("usr/share/containers/selinux/contexts")
+HOST = Path("/")
 
 # The keys that name a container's process: go-selinux asks for `init_process` where the container runs systemd,
 # libvirt-sandbox for `sandbox_lxc_process`.
@@ -64,12 +66,23 @@ class Defaults:
     notes: tuple[str, ...] = ()
 
 
+def read_by_engines(root: Optional[Path] = None) -> tuple[Path, dict[str, str]]:
+    """The file that engines take the default contexts from, which need not be there, and what it says."""
+    places = ((root or HOST) / CONTAINERS_FILE, _place(root or HOST))
+    path = next((path for path in places if path.is_file()), places[-1])
+    return path, dict(_read(path)) if path.is_file() else {}
+
+
+def _place(root: Path, name: str = "") -> Path:
+    return root / "etc/selinux" / (name or bases.selinux_type(root) or "targeted") / "contexts/lxc_contexts"
+
+
 def defaults(role: Role, known: Facts, base: Base, root: Path = Path("/"), name: str = "") -> Defaults:
     """The file of default contexts that gives a role to every container that names no type.
 
     It is the host's own with the process changed, or made of what the base has where the host has none.
     """
-    place = root / "etc/selinux" / (name or bases.selinux_type(root) or "targeted") / "contexts/lxc_contexts"
+    place = _place(root, name)
     own = [path for path in (root / CONTAINERS_FILE, place) if path.is_file()]
     lines = {key: value for path in own[:1] for key, value in _read(path)}
     level = ":s0" if base.mls else ""

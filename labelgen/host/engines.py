@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from labelgen import programs
 from labelgen.errors import InputError
+from labelgen.host import contexts
 from labelgen.host.state import PROC, NotReady
 
 FAMILIES = ("podman", "docker", "nerdctl")
@@ -102,6 +104,19 @@ def check_selinux(engine: Engine) -> None:
             "update it to 2.3 or newer, or use --engine podman",
         )
     {"podman": _check_podman, "docker": _check_docker, "nerdctl": _check_docker}[engine.family](engine)
+    _check_defaults(engine)
+
+
+def _check_defaults(engine: Engine) -> None:
+    """go-selinux, which podman, docker and nerdctl take labels from (containerLabels; label.InitLabels): without these
+    two a container gets none, whatever type it names, and the engine reports no error."""
+    path, found = contexts.read_by_engines()
+    lacking = [key for key in ("process", "file") if not found.get(key)]
+    if lacking:
+        raise NotReady(
+            f"{engine.program} would leave the role's label out: {path} names no {' and no '.join(lacking)}",
+            "put the file of the policy's package back, or make one with `labelgen contexts`",
+        )
 
 
 def _info(engine: Engine) -> Any:
@@ -139,6 +154,8 @@ def _check_podman(engine: Engine) -> None:
 
 
 def _check_docker(engine: Engine) -> None:
+    """nerdctl lists selinux whenever it is asked with --selinux-enabled (pkg/infoutil/infoutil_linux.go), so of it this
+    says only that containerd answers."""
     if engine.family == "docker" and engine.version < (1, 13):
         says = _says_old_docker(engine)
     else:
@@ -210,25 +227,28 @@ _HELP = re.compile(r"^\s+(?:-(?P<short>\w), )?--(?P<name>[\w.-]+)(?P<type>[ =]\S
 
 @dataclass(frozen=True)
 class Table:
-    """The options of `run`: short -> long name, and which take a value."""
+    """The options of `run`: short -> long name, which take a value, and which take several with commas between."""
 
     longs: Mapping[str, str]
     takes_value: Mapping[str, bool]
+    takes_several: Collection[str]
 
 
 def table(engine: Engine) -> Table:
     """The options of the engine's `run`, by its own help (pflag: the type of the value stands one space after the name;
-    `[=` marks a value that may be left out, and is then never the next word)."""
-    longs, takes = {}, {}
+    `[=` marks a value that may be left out, and is then never the next word; `strings` is pflag's StringSlice)."""
+    longs, takes, several = {}, {}, set[str]()
     for found in _HELP.finditer(engine.ask("run", "--help")):
         kind = (found["type"] or "").strip(" =")
         takes[found["name"]] = bool(kind) and "[=" not in kind and kind not in ("false", "true")
+        if kind == "strings":
+            several.add(ALIASES.get(found["name"], found["name"]))
         if found["short"]:
             longs[found["short"]] = found["name"]
     if "volume" not in takes:
         raise NotReady(f"`{engine.program} run --help` does not list the options it takes", "is it what it should be?")
     takes.update({alias: takes[name] for alias, name in ALIASES.items() if name in takes})
-    return Table(longs, takes)
+    return Table(longs, takes, several)
 
 
 def take_apart(arguments: Sequence[str], known: Table) -> Given:
@@ -237,7 +257,8 @@ def take_apart(arguments: Sequence[str], known: Table) -> Given:
     rest = list(arguments)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
-        options += _long(word, rest, known) if word.startswith("--") else _shorts(word, rest, known)
+        for option in _long(word, rest, known) if word.startswith("--") else _shorts(word, rest, known):
+            options += _split(option) if option.name in known.takes_several else [option]
     if rest[:1] == ["--"]:
         rest = rest[1:]
     if not rest:
@@ -272,6 +293,15 @@ def _shorts(word: str, rest: list[str], known: Table) -> list[Option]:
             return [*found, Option(name, letters or _next(f"-{letter}", rest))]
         found.append(Option(name, "true"))
     return found
+
+
+def _split(option: Option) -> list[Option]:
+    """`-p 80:80,443:443` is `-p 80:80 -p 443:443` (pflag, string_slice.go: readAsCSV)."""
+    try:
+        values = [value for record in csv.reader(option.value.splitlines(), strict=True) for value in record]
+    except csv.Error as error:
+        raise InputError(f"{option}: the quotes in it cannot be read: {error}") from error
+    return [Option(option.name, value) for value in values or [option.value]]
 
 
 def _next(option: str, rest: list[str]) -> str:

@@ -185,11 +185,20 @@ def _networks(start: Start) -> Iterator[str]:
             continue
         if not start.close.network and option.value != "none":
             yield f"{option}: {start.reach.domain} has no network; leave --network out"
-        elif option.value.startswith(("host", "container:", "ns:")):
+        elif any(name.startswith(("host", "container:", "ns:")) for name in _network_names(option.value)):
             yield (
                 f"{option}: in a network that is not the container's own, the sysctls that close the limits are not "
                 "set; use a bridge, and publish ports with -p"
             )
+
+
+# docker/cli, opts/network.go: `name=mine,alias=web`, whatever the case.
+_LONG_NETWORK = re.compile(r'(?:^|[,"])\s*name\s*=\s*([^,"]*)', re.I)
+
+
+def _network_names(value: str) -> list[str]:
+    """What a --network names, in its short form or the long one of docker."""
+    return [name.lower() for name in _LONG_NETWORK.findall(value)] or [value]
 
 
 def _sysctls(start: Start) -> Iterator[str]:

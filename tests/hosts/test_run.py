@@ -59,10 +59,34 @@ Options:
   -t, --tty                                      Allocate a pseudo-TTY for container
   -v, --volume stringArray                       Bind mount a volume into the container
 """
+# The same of `nerdctl run --help` (2.3.5).
+NERDCTL_HELP = """Run a command in a new container.
+
+Usage: nerdctl run [flags] IMAGE [COMMAND] [ARG...]
+
+Flags:
+      --cpus float                                     Number of CPUs
+  -d, --detach                                         Run container in background and print container ID
+      --health-interval duration                       Time between running the check; 0 uses the image value or 30s when unset there too
+  -i, --interactive                                    Keep STDIN open even if not attached
+      --name string                                    Assign a name to the container
+      --net strings                                    Connect a container to a network ("bridge"|"host"|"none"|"container:<container>"|"ns:<path>"|<CNI>) (default [bridge])
+      --network strings                                Connect a container to a network ("bridge"|"host"|"none"|"container:<container>"|"ns:<path>"|<CNI>) (default [bridge])
+      --oom-score-adj int                              Tune container's OOM preferences (-1000 to 1000, rootless: 100 to 1000)
+      --privileged                                     Give extended privileges to this container
+  -p, --publish strings                                Publish a container's port(s) to the host
+      --security-opt stringArray                       Security options
+      --sig-proxy                                      Proxy received signals to the process (default true)
+      --sysctl stringArray                             Sysctl options
+  -t, --tty                                            Allocate a pseudo-TTY
+  -v, --volume stringArray                             Bind mount a volume
+"""  # noqa: E501
 TABLE_ENGINE = Engine("podman", "podman", (5, 4, 2))
 CLOSED = ["--sysctl", "net.ipv4.tcp_fastopen=0", "--sysctl", "net.ipv4.ip_local_port_range=65535 65535"]
 CLOSED_FOR_DNS = ["--sysctl", "net.ipv4.tcp_fastopen=0", "--sysctl", "net.ipv4.ip_local_port_range=60000 60999"]
 PODMAN_INFO = {"host": {"serviceIsRemote": False, "security": {"selinuxEnabled": True}}}
+# As nerdctl 2.3.5 says it with --selinux-enabled.
+NERDCTL_INFO = {"ServerVersion": "1.7.24", "SecurityOptions": ["name=selinux", "name=seccomp,profile=builtin"]}
 DOCKER_INFO = {"ServerVersion": "28.2.2", "SecurityOptions": ["name=seccomp,profile=builtin", "name=selinux"]}
 VERSIONS = {
     "podman": "podman version 5.4.2",
@@ -70,6 +94,15 @@ VERSIONS = {
     "nerdctl": "nerdctl version 2.3.5",
 }
 Run = Callable[..., Outcome]
+
+# Of Debian 13's selinux-policy-default.
+CONTEXTS = "etc/selinux/targeted/contexts/lxc_contexts"
+DEFAULTS = """\
+process = "system_u:system_r:container_t:s0"
+content = "system_u:object_r:virt_var_lib_t:s0"
+file = "system_u:object_r:container_file_t:s0"
+ro_file = "system_u:object_r:container_ro_file_t:s0"
+"""
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +126,9 @@ def kernel(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (folder / "enforce").write_text("1")
     (folder / "policy").symlink_to(policy)
     monkeypatch.setattr("labelgen.host.state.SELINUXFS", folder)
+    monkeypatch.setattr(contexts, "HOST", tmp_path)
+    (tmp_path / CONTEXTS).parent.mkdir(parents=True)
+    (tmp_path / CONTEXTS).write_text(DEFAULTS)
     return folder
 
 
@@ -124,9 +160,9 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Engines:
     found = Engines()
     for name, version in VERSIONS.items():
         before = ["--selinux-enabled"] if name == "nerdctl" else []
-        info = PODMAN_INFO if name == "podman" else DOCKER_INFO
+        info = {"podman": PODMAN_INFO, "docker": DOCKER_INFO, "nerdctl": NERDCTL_INFO}[name]
         found.register([name, "--version"], stdout=version)
-        found.register([name, *before, "run", "--help"], stdout=HELP)
+        found.register([name, *before, "run", "--help"], stdout=NERDCTL_HELP if name == "nerdctl" else HELP)
         found.register([name, *before, "info", "--format", "{{json .}}"], stdout=json.dumps(info))
         found.register([name, *before, "ps", "-q", "--no-trunc"], stdout="")
     return found
@@ -262,6 +298,10 @@ def test_a_program_that_is_no_engine_is_told(run: Run, says: Engines) -> None:
         ("--systemd x", [("systemd", "true")], "x"),
         ("--systemd=always x", [("systemd", "always")], "x"),
         ("-e A=-p -- x -p", [("env", "A=-p")], "x"),
+        ("-p 80:80,443:443 x", [("publish", "80:80"), ("publish", "443:443")], "x"),
+        ('-p "80:80",443:443 x', [("publish", "80:80"), ("publish", "443:443")], "x"),
+        ("--add-host= x", [("add-host", "")], "x"),
+        ("-e A=1,B=2 x", [("env", "A=1,B=2")], "x"),
     ],
 )
 def test_options_are_read_as_the_engine_reads_them(
@@ -283,6 +323,7 @@ def test_options_are_read_as_the_engine_reads_them(
         ("web -p", "the option -p has no value"),
         ("web --nosuch x y", "the engine's run has no option --nosuch"),
         ("web -Q x y", "the engine's run has no option -Q"),
+        ("web -p '\"80\":80' x", "the quotes in it cannot be read"),
     ],
 )
 def test_options_that_cannot_be_read_are_told(run: Run, words: str, told: str) -> None:
@@ -316,6 +357,11 @@ def test_options_that_cannot_be_read_are_told(run: Run, words: str, told: str) -
         ("web --runtime kata nginx", "a kernel of its own", "leave it out"),
         ("web --runtime /usr/bin/runsc nginx", "a kernel of its own", "leave it out"),
         ("web --annotation run.oci.handler=krun nginx", "a kernel of its own", "leave it out"),
+        ("web --annotation a=b,run.oci.handler=krun nginx", "a kernel of its own", "leave it out"),
+        ("web --sysctl net.core.somaxconn=9,net.ipv4.tcp_fastopen=3 nginx", "closes a limit", "leave it out"),
+        ("web -p 25:25,80:80 nginx", "may not bind tcp/25", "it may bind"),
+        ("web --network name=host nginx", "not the container's own", "use a bridge"),
+        ("web --network alias=x,NAME=Host nginx", "not the container's own", "use a bridge"),
         ("web --sysctl net.ipv4.tcp_fastopen=3 nginx", "closes a limit", "leave it out"),
         ("web --sysctl net/ipv4/tcp_fastopen=3 nginx", "closes a limit", "leave it out"),
         ("web --sysctl 'net.ipv4.ip_local_port_range=1024 65535' nginx", "closes a limit", "--local-ports LOW-HIGH"),
@@ -344,6 +390,14 @@ def test_what_does_not_undo_the_role_is_left_to_the_user(run: Run, words: str) -
 def test_nerdctl_would_forget_the_type_for_a_level(run: Run) -> None:
     words = "web --security-opt label=level:s0:c100,c200 nginx"
     run(words, engine="nerdctl").refused("sets another label", "nerdctl takes one label option alone")
+
+
+def test_the_options_of_nerdctl_are_its_own(run: Run) -> None:
+    words = "web -dit --cpus 1.5 --sig-proxy --net bridge --sysctl a.b=1,net.ipv4.tcp_fastopen=0 -p 80:80,443:443 nginx"
+    assert printed(run(words, engine="nerdctl"))[-11:] == words.split()[1:]
+    run("web -P nginx", engine="nerdctl").refused("the engine's run has no option -P")
+    run("web --net bridge,host nginx", engine="nerdctl").refused("--network host", "not the container's own")
+    run("web -p 2525:25,8081:80 nginx", engine="nerdctl").refused("--publish 2525:25", "may not bind tcp/25")
 
 
 def test_all_that_is_wrong_is_told_at_once(run: Run) -> None:
@@ -468,6 +522,30 @@ def test_a_permissive_role_is_told(run: Run, kernel: Path, reference_roles: Buil
     (kernel / "policy").symlink_to(reference_roles.link(tmp_path / "linked", [tmp_path / "permissive.cil"]))
     run("web nginx").refused("lxc_web_t is a permissive domain", "semanage permissive -d lxc_web_t", status=3)
     assert printed(run("dns bind"))
+
+
+@pytest.mark.parametrize("engine", ["podman", "docker", "nerdctl"])
+@pytest.mark.parametrize("kept, told", [("", "no process and no file"), ("process", "no file"), ("file", "no process")])
+def test_a_host_whose_engines_would_label_nothing_is_refused(
+    run: Run, kernel: Path, engine: str, kept: str, told: str
+) -> None:
+    path = kernel.parent / CONTEXTS
+    path.write_text("".join(line for line in DEFAULTS.splitlines(True) if kept and line.startswith(kept)))
+    run("web nginx", engine=engine).refused(
+        f"leave the role's label out: {path} names {told}", "labelgen contexts", status=3
+    )
+    path.unlink()
+    run("web nginx", engine=engine).refused("names no process and no file", status=3)
+
+
+def test_the_containers_own_file_of_defaults_is_read_first(run: Run, kernel: Path) -> None:
+    first = kernel.parent / contexts.CONTAINERS_FILE
+    first.parent.mkdir(parents=True)
+    first.write_text("")
+    run("web nginx").refused(f"{first} names no process", status=3)
+    first.write_text(DEFAULTS)
+    (kernel.parent / CONTEXTS).unlink()
+    assert printed(run("web nginx"))
 
 
 NO_SELINUX: list[tuple[str, Any, str]] = [
