@@ -36,6 +36,8 @@ _OTHER = "is another program, not the SELinux policy library"
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
 LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
 NETWORK_SYSCTLS = "/sys/net/"  # below /proc
+# Of these Linux talks to servers itself (fs/ and net/9p, Linux 6.12).
+NETWORK_FILESYSTEMS = frozenset(re.findall(r"\w+", "nfs nfs4 cifs smb3 ceph 9p afs coda orangefs"))
 # Newer kernels take these for wildcards in a genfscon (policy capability genfs_seclabel_wildcard).
 _PLAIN = re.compile(r"[*?]")
 XPERM_RULES = frozenset({"allowxperm", "dontauditxperm", "auditallowxperm"})
@@ -428,6 +430,13 @@ class Policy:
                 above[str(item.filetype)] = max(above.get(str(item.filetype), (0, "")), (len(path), name))
         covering = [name for _, name in above.values()] or [self.initial_sids.get("unlabeled", "")]
         return self._union(name for name in (*inside, *covering) if name in self.types) | self._instead_of_genfscon()
+
+    @cached_property
+    def network_filesystems(self) -> int:
+        """The bitset of the types of file systems for which the kernel talks to servers, by genfscon and fs_use."""
+        items = (*self._policy.genfscons(), *self._policy.fs_uses())
+        found = {item.context.type_.name for item in items if item.fs in NETWORK_FILESYSTEMS}
+        return self._union(found & self.types.keys())
 
     def _instead_of_genfscon(self) -> int:
         """What files below /proc have where an fs_use statement labels them, which is looked for first

@@ -334,6 +334,15 @@ def _left_to_the_machine(subject: Subject) -> Iterator[str]:
     for perm, words in (("sys_boot", "start another kernel"), ("sys_rawio", "write to the machine's ports")):
         if subject.worst.get(("capability", perm), 0):
             yield f"It may {words} as its parent may, if the container is started with CAP_{perm.upper()}."
+    # The kernel makes such a mount with sockets of its own, which SELinux does not ask about (hooks.c,
+    # selinux_socket_create: kern).
+    mounted = subject.worst.get(("filesystem", "mount"), 0) & subject.policy.network_filesystems
+    if mounted:
+        yield (
+            f"It may mount file systems of the network ({', '.join(sorted(subject.policy.names(mounted)))}) as its "
+            "parent may, if the container is started with CAP_SYS_ADMIN: the kernel then talks to servers for it, and "
+            "no rule about sockets or ports is asked for."
+        )
     if any(subject.worst.get((tclass, "sys_module"), 0) for tclass in CAPABILITY_CLASSES):
         yield (
             "It may load kernel modules as its parent may, if the container is started with CAP_SYS_MODULE: "

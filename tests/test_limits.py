@@ -111,6 +111,31 @@ def test_a_runtime_that_another_user_may_not_start_a_role_with_is_told(
         assert "may keep container_runtime_t from" in said
 
 
+@pytest.mark.parametrize(
+    "labelled",
+    [
+        "(genfscon afs / (system_u object_r remote_t ((s0) (s0))))",
+        "(fsuse xattr ceph (system_u object_r remote_t ((s0) (s0))))",
+    ],
+    ids=["genfscon", "fsuse"],
+)
+def test_a_mount_for_which_the_kernel_talks_to_servers_is_told(
+    labelled: str, reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    more = tmp_path / "more.cil"
+    types = "(type remote_t)(type local_t)(genfscon minix / (system_u object_r local_t ((s0) (s0))))\n"
+    rules = "".join(
+        f"(allow {domain} {name} (filesystem (mount)))\n"
+        for domain in ("container_t", "lxc_domain")
+        for name in ("remote_t", "local_t")
+    )
+    more.write_text(types + labelled + rules)
+    verdict = reference_roles.verify(reference_roles.link(tmp_path, [more]))
+    assert verdict.holds
+    for role in verdict.roles:
+        assert any("may mount file systems of the network (remote_t) as its parent may" in t for t in role.limits)
+
+
 # -- neighbours
 
 

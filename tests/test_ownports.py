@@ -127,3 +127,22 @@ def test_port_t_means_no_service_whatever_a_policy_gives_to_ports_that_it_does_n
     )
     assert ports
     assert f"(portcon tcp 79 {label.format('lxc_odd_port_t')})" in ports.read_text()
+
+
+def test_all_of_what_one_portcon_of_the_base_names_is_told_in_two() -> None:
+    (own,) = made({"tcp": ["31-65535"]}, {})
+    assert [(segment.low, segment.high) for _, segment in own.portcons] == [(31, 31), (32, 65535)]
+    (own,) = made({"tcp": ["31-65534"]}, {})
+    assert [(segment.low, segment.high) for _, segment in own.portcons] == [(31, 65534)]
+
+
+def test_all_numbers_of_a_protocol_are_the_roles_own(tmp_path: Path) -> None:
+    """Each stretch of them is one portcon of the base."""
+    roles, modules = tmp_path / "roles", tmp_path / "modules"
+    roles.mkdir()
+    modules.mkdir()
+    (roles / "all.yaml").write_text(
+        "name: all\nsummary: S.\nnetwork: {bind: {dccp: [1-65535]}, connect: {sctp: [1-511]}}\n"
+    )
+    built = BuiltRoles.build("reference", roles, modules)
+    assert built.verify(built.link(tmp_path)).holds
