@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Optional
 
 from labelgen import programs
 from labelgen.errors import InputError
-from labelgen.host import contexts
 from labelgen.host.state import PROC, NotReady
 
 FAMILIES = ("podman", "docker", "nerdctl")
@@ -104,19 +103,6 @@ def check_selinux(engine: Engine) -> None:
             "update it to 2.3 or newer, or use --engine podman",
         )
     {"podman": _check_podman, "docker": _check_docker, "nerdctl": _check_docker}[engine.family](engine)
-    _check_defaults(engine)
-
-
-def _check_defaults(engine: Engine) -> None:
-    """go-selinux, which podman, docker and nerdctl take labels from (containerLabels; label.InitLabels): without these
-    two a container gets none, whatever type it names, and the engine reports no error."""
-    path, found = contexts.read_by_engines()
-    lacking = [key for key in ("process", "file") if not found.get(key)]
-    if lacking:
-        raise NotReady(
-            f"{engine.program} would leave the role's label out: {path} names no {' and no '.join(lacking)}",
-            "put the file of the policy's package back, or make one with `labelgen contexts`",
-        )
 
 
 def _info(engine: Engine) -> Any:

@@ -40,7 +40,7 @@ class Installed:
     verdict: on the host's own policy before it; confirmed: on the policy after it, None where nothing was installed
     because a claim fails; loaded: whether the kernel has it; starters: the engines of this host and whether they may
     start the roles; relabelled: files whose label was set anew; places: those that belong to the roles;
-    selinux: why this host's SELinux holds no role to anything, empty where it does.
+    selinux: why this host's SELinux holds no container to its role, empty where it does.
     """
 
     roles: tuple[str, ...]

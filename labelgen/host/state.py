@@ -15,6 +15,7 @@ from typing import Optional
 from labelgen import base as bases
 from labelgen.derivation import DOMAIN
 from labelgen.errors import LabelgenError, MachineError
+from labelgen.host import contexts
 from labelgen.policy import Policy
 from labelgen.ports import PortTable, Segment
 from labelgen.reach import Reach, Reacher, port_table
@@ -97,8 +98,8 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     path.unlink()
 
 
-def not_enforcing() -> Optional[NotReady]:
-    """Why this host's SELinux refuses nothing, and the cure; None where it is enforcing."""
+def not_holding() -> Optional[NotReady]:
+    """Why this host's SELinux holds no container to its role, and the cure; None where it does."""
     if not is_enabled():
         return NotReady(
             "SELinux is not enabled on this host, so no role holds a container",
@@ -106,20 +107,35 @@ def not_enforcing() -> Optional[NotReady]:
         )
     if not is_enforcing():
         return NotReady("SELinux is permissive on this host: it only logs what a role may not do", "run `setenforce 1`")
-    return None
+    return _without_defaults()
+
+
+def _without_defaults() -> Optional[NotReady]:
+    """go-selinux, which engines take labels from (containerLabels; label.InitLabels): without these two a container
+    gets none, whatever type it names, and the engine reports no error."""
+    path, found = contexts.read_by_engines()
+    lacking = [key for key in ("process", "file") if not found.get(key)]
+    if not lacking:
+        return None
+    named = " and no ".join(lacking)
+    return NotReady(
+        f"container engines leave out every label on this host, also a role's: {path} names no {named}",
+        "put the file of the policy's package back, or make one with `labelgen contexts`",
+    )
 
 
 def told(of_this_host: bool) -> str:
-    """Why this host's SELinux refuses nothing, and the cure, in a line; empty where it does, and of another host."""
-    why = not_enforcing() if of_this_host else None
+    """Why this host's SELinux holds no container to its role, and the cure, in a line; empty where it does, and of
+    another host."""
+    why = not_holding() if of_this_host else None
     return f"{why.message}; {why.hint}" if why else ""
 
 
 def check_role(domain: str, progress: Progress) -> Reach:
     """What a role can do by the loaded policy. Raises NotReady where SELinux would not hold it to that."""
-    refuses_nothing = not_enforcing()
-    if refuses_nothing:
-        raise refuses_nothing
+    holds_nothing = not_holding()
+    if holds_nothing:
+        raise holds_nothing
     roles = loaded(progress)
     if domain not in roles.roles:
         name = domain[len("lxc_") : -len("_t")]

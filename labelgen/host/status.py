@@ -65,8 +65,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Report:
-    """The roles on a host, whether an installation was cut off, and why SELinux holds no role to anything: that it is
-    off or permissive, with the cure; empty where it is enforcing, and for what is not the running host."""
+    """The roles on a host, whether an installation was cut off, and why SELinux holds no container to its role, with
+    the cure: that it is off or permissive, or engines give no labels; empty where it does, and for what is not the
+    running host."""
 
     roles: tuple[Standing, ...]
     unfinished: bool

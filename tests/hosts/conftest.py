@@ -63,6 +63,7 @@ def running_host(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> Simula
     load_policy."""
     monkeypatch.setattr("labelgen.host.state.SELINUXFS", host.selinuxfs)
     monkeypatch.setattr("labelgen.host.state.PROC", host.proc)
+    monkeypatch.setattr("labelgen.host.contexts.HOST", host.root)
     monkeypatch.setattr(Store, "is_of_host", True)
     host.boot()
     return host

@@ -48,12 +48,21 @@ class SimulatedHost:
         )
         self.stand_in("restorecon", f"tr '\\0' '\\n' >>{self.place.folder.parent}/relabelled; echo >>{self.calls_file}")
         shutil.copy(self.policy, self.selinuxfs / "policy")
+        self.default_contexts.parent.mkdir(parents=True, exist_ok=True)
+        self.default_contexts.write_text(
+            'process = "system_u:system_r:container_t:s0"\nfile = "system_u:object_r:container_file_t:s0"\n'
+        )
 
     def starts(self, domain: str, number: int = 4711, categories: str = "c1,c2") -> None:
         """Let a process run in a domain."""
         folder = self.proc / str(number) / "attr"
         folder.mkdir(parents=True)
         (folder / "current").write_bytes(f"system_u:system_r:{domain}:s0:{categories}\0".encode())
+
+    @property
+    def default_contexts(self) -> Path:
+        """What engines take the labels of containers from."""
+        return self.root / f"etc/selinux/{TYPE}/contexts/lxc_contexts"
 
     @property
     def policies(self) -> Path:
@@ -104,5 +113,9 @@ class SimulatedHost:
     def traces(self) -> list[str]:
         """Everything of labelgen's that is left below the root."""
         contexts = (self.root / f"etc/selinux/{TYPE}/contexts/files/file_contexts").read_text()
-        names = [str(path) for path in self.root.rglob("*") if "lxc_" in path.name or "labelgen" in path.name]
+        names = [
+            str(path)
+            for path in self.root.rglob("*")
+            if ("lxc_" in path.name and path != self.default_contexts) or "labelgen" in path.name
+        ]
         return [*names, *(line for line in contexts.splitlines() if ":lxc_" in line), *sorted(self.types())]

@@ -43,6 +43,19 @@ def test_that_selinux_is_off_or_permissive_is_told_at_installation_and_later(run
     assert "SELinux is permissive" in permissive.stdout and "setenforce 1" in permissive.stdout
 
 
+def test_that_engines_give_no_labels_is_told_at_installation_and_later(running_host: SimulatedHost) -> None:
+    """As after a `>` to lxc_contexts by what then failed."""
+    running_host.default_contexts.write_text("")
+    done = running_host.call("install", "web")
+    done.held()
+    assert "engines leave out every label on this host" in " ".join(done.stdout.split())
+    found = running_host.call("status")
+    assert found.status == 1
+    assert "lxc_contexts names no process and no file" in " ".join(found.stdout.split())
+    running_host.boot()
+    assert running_host.call("status").status == 0
+
+
 def test_a_role_that_was_just_installed_is_verified_on_the_base_of_today(host: SimulatedHost) -> None:
     host.call("install").held()
     found = said(host)
