@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -14,7 +14,7 @@ from labelgen import base as bases
 from labelgen.base import Base
 from labelgen.built import MANIFEST, REACH, VERDICT, open_tree
 from labelgen.claims import Verification
-from labelgen.compiling import Compiled, compile_module
+from labelgen.compiling import Compiled, compile_all
 from labelgen.errors import InputError, LinkError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
@@ -25,7 +25,6 @@ from labelgen.policy import Policy
 from labelgen.ports import PortTable
 from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
-from labelgen.sharing import shared_out
 from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 from labelgen.verdict import Verdict, verdict
 
@@ -111,32 +110,26 @@ def open_with_parent(spec: Optional[str], parent: str, progress: Progress) -> tu
     return base, facts.of_base(base, parent), f"base: reference ({reason})"
 
 
-def compiled_modules(
-    folder: Path, renderer: Renderer, modules: Sequence[RoleModule]
-) -> tuple[list[Compiled], list[Path]]:
-    """The shared module and those of the roles, each written out and compiled in a folder of its own in `folder`.
+def _write_sources(folder: Path, renderer: Renderer, modules: Sequence[RoleModule]) -> Iterator[Path]:
+    """Write the source of every module into a folder of its own; each can be compiled while the next is written."""
 
-    Returns also the templates that were used. Raises InputError, MachineError.
-    """
+    def put(name: str, te: str, fc: str, ports: str = "") -> Path:
+        place = folder / name
+        place.mkdir()
+        (place / f"{name}.te").write_text(te, encoding="utf-8")
+        (place / f"{name}.fc").write_text(fc, encoding="utf-8")
+        if ports:
+            (place / f"{name}_ports.cil").write_text(ports, encoding="utf-8")
+        return place
 
-    def make(module: Optional[RoleModule]) -> tuple[Compiled, list[Path]]:
-        return compile_module(_write_sources(folder, renderer, module)), renderer.used
-
-    made = shared_out(make, [None, *modules], few=programs.side_by_side)
-    return [compiled for compiled, _ in made], sorted({path for _, used in made for path in used})
-
-
-def _write_sources(folder: Path, renderer: Renderer, module: Optional[RoleModule]) -> Path:
-    """Write the source of a role's module, or of the shared one, into a folder of its own."""
-    place = folder / (module.role.module if module else SHARED_MODULE)
-    place.mkdir(exist_ok=True)  # where a copy of this process came to grief this one begins again
-    sources = {"te": renderer.role(module) if module else renderer.shared()}
-    sources["fc"] = renderer.file_contexts(module) if module else ""
-    for suffix, text in sources.items():
-        (place / f"{place.name}.{suffix}").write_text(text, encoding="utf-8")
-    if module and module.ports:
-        (place / f"{place.name}_ports.cil").write_text(renderer.ports(module), encoding="utf-8")
-    return place
+    yield put(SHARED_MODULE, renderer.shared(), "")
+    for module in modules:
+        yield put(
+            module.role.module,
+            renderer.role(module),
+            renderer.file_contexts(module),
+            renderer.ports(module) if module.ports else "",
+        )
 
 
 def file_contexts(policy: Path, base: Base) -> FileContexts:
@@ -185,7 +178,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
     renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
     with output.whole(destination) as folder, output.temporary() as scratch:
         progress(f"compiling {len(modules) + 1} modules")
-        compiled, used = compiled_modules(folder, renderer, modules)
+        compiled = compile_all(_write_sources(folder, renderer, modules))
         progress(f"linking onto the base {prepared.base.name}")
         linked = scratch / "policy"
         tools, digests = programs.meanwhile(
@@ -210,7 +203,9 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         )
         _write_reach(folder / REACH, result, verification.ports, prepared.facts)
         digests.update((Path(name), output.digest(folder / name)) for name in (VERDICT, REACH))
-        output.write_json(folder / MANIFEST, output.sealed(_manifest(prepared, used, compiled, tools, digests)))
+        output.write_json(
+            folder / MANIFEST, output.sealed(_manifest(prepared, renderer.used, compiled, tools, digests))
+        )
     return Built(result, prepared.base, prepared.notice)
 
 

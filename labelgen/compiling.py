@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -45,12 +46,11 @@ def module_version(source: str) -> int:
     return max((version for words, version in NEEDED_VERSIONS if words in source), default=LOWEST_VERSION)
 
 
-def compile_module(folder: Path) -> Compiled:
-    """Compile NAME.te (with NAME.fc) to NAME.pp and NAME.cil, in a folder that is called NAME.
+def compile_module(folder: Path, name: str) -> Compiled:
+    """Compile `folder`/NAME.te (with NAME.fc) to NAME.pp and NAME.cil.
 
     Raises InputError when checkmodule refuses the source, MachineError when a program is missing or breaks.
     """
-    name = folder.name
     te, fc, package, cil = (folder / f"{name}.{suffix}" for suffix in ("te", "fc", "pp", "cil"))
     version = module_version(te.read_text(encoding="utf-8"))
     module = folder / f"{name}.mod"
@@ -69,3 +69,8 @@ def compile_module(folder: Path) -> Compiled:
     cil.write_bytes(bases.package_to_cil(package))
     ports = folder / f"{name}_ports.cil"
     return Compiled(name, version, te, fc, package, cil, ports if ports.exists() else None)
+
+
+def compile_all(folders: Iterable[Path]) -> list[Compiled]:
+    """Compile the modules in `folders` (each named like its module), side by side."""
+    return programs.side_by_side(lambda folder: compile_module(folder, folder.name), folders)

@@ -74,7 +74,6 @@ LONGEST_LINE = 500
 # secilc/secilc.c, semodule-utils/semodule_package.c, and the C library.
 CANNOT_WRITE = ("error writing", "Failed to write", "Error while writing", "No space left on device")
 _KILLED_FOR = {int(signal.SIGKILL): " (as the kernel kills when memory is short)"}
-C_LOCALE = {"LC_ALL": "C"}
 NOT_STARTED = (126, 127)  # POSIX shell: found and not executable, not found
 
 
@@ -157,7 +156,7 @@ def _known(kill: Callable[[], None]) -> Iterator[None]:
 
 
 def _to_its_end(
-    argv: Sequence[str], stdin: bytes, cwd: Optional[Path], environment: Optional[Mapping[str, str]], timeout: float
+    argv: Sequence[str], stdin: bytes, cwd: Optional[Path], environment: Mapping[str, str], timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
     """As subprocess.run, and known to `_running` meanwhile."""
     pipe = subprocess.PIPE
@@ -233,26 +232,6 @@ def meanwhile(programs: Callable[[], object], rest: Callable[[], Result]) -> Res
         return found
 
 
-# Whether no signal interrupts this process: one that is a copy (sharing.py) is killed with all that it started.
-uninterrupted = False
-
-
-def begin_copy() -> None:
-    """Make this process one that only works for another, of which it is a copy: nothing interrupts it, and its programs
-    need not be given the C locale one by one."""
-    global uninterrupted  # noqa: PLW0603 - it is about the process
-    uninterrupted = True
-    os.environ.update(C_LOCALE)
-
-
-def _surroundings(environment: Optional[Mapping[str, str]]) -> Optional[Mapping[str, str]]:
-    """This process's own environment with more in it, in the C locale; None where that is its own as it is, which costs
-    a program's start a tenth less."""
-    if environment is None and os.environ.get("LC_ALL") == C_LOCALE["LC_ALL"]:
-        return None
-    return {**os.environ, **(environment or {}), **C_LOCALE}
-
-
 def _in_a_thread(function: Callable[[], Result]) -> Result:
     """What `function` returns or raises, called in a thread of its own, as `workers` would and for the same reason."""
     ended: queue.SimpleQueue[tuple[Optional[Result], Optional[BaseException]]] = queue.SimpleQueue()
@@ -295,9 +274,9 @@ def run(
     `timeout` in seconds. Raises ProgramMissing, ProgramFailed, NothingMade.
     """
     argv = [find(program), *map(str, arguments)]
-    surroundings = _surroundings(environment)
+    surroundings = {**os.environ, **(environment or {}), "LC_ALL": "C"}
     try:
-        if current_thread() is main_thread() and not uninterrupted:
+        if current_thread() is main_thread():
             done = _in_a_thread(lambda: _to_its_end(argv, stdin, cwd, surroundings, timeout))
         else:  # one of the workers, which is not interrupted
             done = _to_its_end(argv, stdin, cwd, surroundings, timeout)

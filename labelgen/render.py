@@ -233,15 +233,14 @@ class Renderer:
 
     def _place(self, template: str, error: Exception) -> str:
         """File and line of a template at which an error came up: jinja gives its frames their names and lines."""
-        files = {str(self.templates / name) for name in self.loader.used.copy()}
+        files = {str(self.templates / name) for name in self.loader.used}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
         return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(self.templates / template)
 
     @property
     def used(self) -> list[Path]:
         """The templates that were filled in so far, and those that they include."""
-        # Of a copy, which is made at once: other threads may be adding to it.
-        return [self.templates / name for name in sorted(self.loader.used.copy())]
+        return [self.templates / name for name in sorted(self.loader.used)]
 
     def _is_attribute(self, name: str) -> bool:
         return name in (DOMAIN, NET_DOMAIN, FILE_TYPE) or name in self.facts.attributes

@@ -11,12 +11,11 @@ import pickle
 import select
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, TypeVar
 
-from labelgen import programs
 from labelgen.programs import AT_ONCE_SECONDS
 
 Item = TypeVar("Item")
@@ -27,23 +26,14 @@ MOST = 3  # processes, for each comes to need memory of its own
 _LENGTH = 8  # bytes in which a copy says first how many follow
 
 
-def _each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    return [function(item) for item in items]
+def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`function` of every item, in their order, worked out side by side where that pays.
 
-
-def shared_out(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    few: Callable[[Callable[[Item], Result], Sequence[Item]], list[Result]] = _each,
-) -> list[Result]:
-    """`function` of every item, in their order, worked out side by side where that pays; else by `few`.
-
-    The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call, nor a program
-    that it started.
+    The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call.
     """
     number = min(len(os.sched_getaffinity(0)), MOST, len(items) // LEAST)
     if number < 2 or threading.active_count() > 1:  # a copy has no other threads, and the locks that they held
-        return few(function, items)
+        return _each(function, items)
     first, rest = function(items[0]), items[1:]  # with it, what all need is found out once
     shares = [rest[start::number] for start in range(number)]
     copies: list[_Copy] = []
@@ -58,11 +48,8 @@ def shared_out(
     return [first, *(done[place % number][place // number] for place in range(len(rest)))]
 
 
-def _apart(pid: int) -> None:
-    """Give a process a group of its own, in which the programs are that it starts: what a terminal sends goes to this
-    process alone. Both it and this process see to that, whichever comes first."""
-    with suppress(OSError):
-        os.setpgid(pid, pid)
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
 
 
 class _Copy:
@@ -75,8 +62,6 @@ class _Copy:
             with suppress(OSError):  # no more processes are to be had: then it hands back nothing
                 self._child = os.fork()
             if not self._child:
-                _apart(0)
-                programs.begin_copy()
                 os.close(self._reading)
                 content = pickle.dumps(work(), pickle.HIGHEST_PROTOCOL)
                 with os.fdopen(writing, "wb") as file:
@@ -86,8 +71,6 @@ class _Copy:
             if os.getpid() != original:
                 os._exit(0)
             os.close(writing)
-        if self._child > 0:
-            _apart(self._child)
 
     def result(self) -> Any:
         """What it worked out; None where it did not hand back all of it."""
@@ -104,10 +87,10 @@ class _Copy:
             yield part or b""
 
     def end(self) -> None:
-        """End it, and the programs that it started, where they still run."""
+        """End it where it still runs."""
         os.close(self._reading)
         if self._child > 0:
             # Where SIGCHLD is ignored nothing may be left of it.
             with suppress(ProcessLookupError, ChildProcessError):
-                os.killpg(self._child, signal.SIGKILL)
+                os.kill(self._child, signal.SIGKILL)
                 os.waitpid(self._child, 0)

@@ -10,7 +10,7 @@ from labelgen import base as bases
 from labelgen import build
 from labelgen.build import Inputs, Prepared
 from labelgen.claims import Verification
-from labelgen.compiling import Compiled
+from labelgen.compiling import Compiled, compile_all
 from labelgen.modules import role_modules
 from labelgen.policy import Policy
 from labelgen.reach import Reach
@@ -42,7 +42,7 @@ class BuiltRoles:
         prepared = build.prepare(inputs, quiet)
         modules = role_modules(prepared.files, prepared.facts)
         renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
-        return cls(prepared, tuple(build.compiled_modules(folder, renderer, modules)[0]))
+        return cls(prepared, tuple(compile_all(build._write_sources(folder, renderer, modules))))
 
     def again_on(self, replacements: Sequence[tuple[str, str]], extra: Path, folder: Path) -> BuiltRoles:
         """The same roles built on this base with changes: replacements in its CIL, and more CIL."""

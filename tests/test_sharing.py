@@ -4,11 +4,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from labelgen import programs, sharing
+from labelgen import sharing
 from labelgen.conditions import boolean, both, if_then_else, negation
 from labelgen.sharing import LEAST, shared_out
 
@@ -103,26 +102,6 @@ def test_no_copy_outlives_an_interruption() -> None:
         shared_out(function, ITEMS)
     assert time.monotonic() - started < 30
     assert nothing_is_left()
-
-
-def test_no_program_of_a_copy_outlives_an_interruption(tmp_path: Path) -> None:
-    here, started = os.getpid(), tmp_path / "started"
-
-    def function(item: int) -> int:
-        if os.getpid() != here:
-            programs.run("sh", "-c", f"echo $$ > {tmp_path}/$$; mv {tmp_path}/$$ {started}-$$; exec sleep 60")
-        while item and len(list(tmp_path.glob("started-*"))) < 2:
-            time.sleep(0.01)
-        return item // (item - 1)
-
-    with pytest.raises(ZeroDivisionError):
-        shared_out(function, ITEMS)
-    running = {path.read_text().strip() for path in tmp_path.glob("started-*")}
-    assert len(running) == 2
-    for _ in range(500):
-        running = {pid for pid in running if Path("/proc", pid).exists()}
-        time.sleep(0.01 if running else 0)
-    assert not running
 
 
 def test_conditions_of_a_copy_are_those_of_this_process() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labelgen import output
-from labelgen.compiling import compile_module
+from labelgen.compiling import compile_all
 
 SHARED = (
     "module lxc_base 1.0;\n\nrequire {\n    role system_r;\n}\nattribute lxc_domain;\nrole system_r types lxc_domain;\n"
@@ -37,7 +37,7 @@ def make_tree(
         (folder / module / f"{module}.fc").write_text(contexts.get(module[len("lxc_") :], ""))
     for name, cil in ports.items():
         (folder / f"lxc_{name}" / f"lxc_{name}_ports.cil").write_text(cil)
-    compiled = [compile_module(folder / module) for module in sources]
+    compiled = compile_all([folder / module for module in sources])
     verdicts = [{"role": name, "summary": summaries.get(name, "A role of the tests.")} for name in roles]
     output.write_json(folder / "verdict.json", {"holds": True, "roles": verdicts})
     output.write_json(folder / "reach.json", {})
