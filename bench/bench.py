@@ -97,10 +97,15 @@ def in_turn(repeat: int, *measures: Callable[[], Cost]) -> list[Cost]:
 
 
 # A denial that the role declares the reason of: web has no connect.
-DENIAL = (
+ABOUT_PORT = (
     'type=AVC msg=audit(1700000000.123:45): avc:  denied  { name_connect } for  pid=7 comm="curl" dest=22 '
     "scontext=system_u:system_r:lxc_web_t:s0:c1,c2 tcontext=system_u:object_r:ssh_port_t:s0 tclass=tcp_socket "
     "permissive=0\n"
+)
+# What is not about the network is asked of a policy.
+ABOUT_FILE = (
+    'type=AVC msg=audit(1700000000.123:46): avc:  denied  { read } for  pid=7 comm="cat" name="shadow" dev="vda" ino=9 '
+    "scontext=system_u:system_r:lxc_web_t:s0:c1,c2 tcontext=system_u:object_r:shadow_t:s0 tclass=file permissive=0\n"
 )
 
 
@@ -218,8 +223,9 @@ def shipped(bare: Bare, spec: str, repeat: int) -> Cost:
 
 def questions(bare: Bare, read: Cost, repeat: int) -> None:
     """What is asked of a built tree or of an installed policy."""
-    denial = bare.scratch / "denial"
-    denial.write_text(DENIAL)
+    port, file = bare.scratch / "port", bare.scratch / "file"
+    port.write_text(ABOUT_PORT)
+    file.write_text(ABOUT_FILE)
     built = ("--build", bare.built)
     again, verified = in_turn(
         repeat,
@@ -230,7 +236,8 @@ def questions(bare: Bare, read: Cost, repeat: int) -> None:
     commands: dict[str, tuple[float, tuple[Argument, ...]]] = {
         "labelgen --help": (0.15, ("--help",)),
         "labelgen can": (0.5, ("can", "web", "bind", "tcp/80", *built, "--roles", SHIPPED)),
-        "labelgen explain, one line": (0.5, ("explain", *built, denial)),
+        "labelgen explain, a line about a port": (0.5, ("explain", *built, port)),
+        "labelgen explain, one about a file": (0.5, ("explain", *built, file)),
         "labelgen diff of two builds": (0.5, ("diff", bare.built, bare.built)),
         "python -c pass": (0.15, ()),
     }

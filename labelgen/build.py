@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from labelgen import __version__, facts, local, output, programs, role
+from labelgen import __version__, facts, kept, local, output, programs, role
 from labelgen import base as bases
 from labelgen.base import Base
-from labelgen.built import MANIFEST, REACH, VERDICT, open_tree
+from labelgen.built import MANIFEST, REACH, VERDICT, BuiltTree, open_tree
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
-from labelgen.errors import InputError, LinkError, ParentError, RoleFileError
+from labelgen.errors import InputError, LinkError, MachineError, ParentError, RoleFileError
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
 from labelgen.gathering import gathered
@@ -167,8 +169,10 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
         ) from error
 
 
-def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
+def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = False) -> Built:
     """Build, link and verify the roles, and put the result in `destination` if every claim holds.
+
+    Takes: `keep`, whether what was linked is kept in the cache, for what is asked of it later.
 
     Returns the verdict, whether it holds or not. Raises InputError, MachineError; then nothing is changed.
     """
@@ -203,9 +207,10 @@ def build(inputs: Inputs, destination: Path, progress: Progress) -> Built:
         )
         _write_reach(folder / REACH, result, verification.ports, prepared.facts)
         digests.update((Path(name), output.digest(folder / name)) for name in (VERDICT, REACH))
-        output.write_json(
-            folder / MANIFEST, output.sealed(_manifest(prepared, renderer.used, compiled, tools, digests))
-        )
+        manifest = output.sealed(_manifest(prepared, renderer.used, compiled, tools, digests))
+        output.write_json(folder / MANIFEST, manifest)
+        if keep:
+            _keep_linked(manifest, policy, [file.role.type for file in prepared.files])
     return Built(result, prepared.base, prepared.notice)
 
 
@@ -332,26 +337,51 @@ def link_built(
     return base, known, notice
 
 
-def linked_again(build_folder: Path, spec: Optional[str], progress: Progress) -> tuple[Path, Base]:
-    """The policy of a built tree's modules on the base that it was built for, linked once and kept in the cache.
+def kept_linked(build_folder: Path, spec: Optional[str], progress: Progress) -> tuple[Path, str]:
+    """What is kept of a built tree on the base that it was built for (kept.py); linked again where it is gone.
 
-    Returns its path, good for an hour, and the base. Raises InputError where `spec`, or what is taken without, is
-    another base.
+    Returns the folder of the cache, good for an hour, and the name of the base. Raises InputError where `spec`, or what
+    is taken without where it is needed, is another base.
     """
     tree = open_tree(build_folder)
+
+    def make(folder: Path) -> None:
+        base = _base_of(tree, spec, progress)
+        progress(f"linking onto the base {base.name}")
+        _link(base, tree.linked(), folder / kept.POLICY)
+        kept.keep(Policy(folder / kept.POLICY), [reach.domain for reach in tree.reach().values()], folder)
+
+    if spec is not None:
+        _base_of(tree, spec, progress)
+    with bases.cached(_kept_name(tree.manifest), make) as folder:
+        return folder, str(tree.manifest["base"].get("name"))
+
+
+def _base_of(tree: BuiltTree, spec: Optional[str], progress: Progress) -> Base:
+    """The base that a tree was built for. Raises InputError where `spec`, or what is taken without, is another one."""
     name, parent = str(tree.manifest["base"].get("name")), str(tree.manifest.get("parent", DEFAULT_PARENT))
     spec = spec or (bases.REFERENCE if name == bases.REFERENCE else None)
     base, _, _ = open_with_parent(spec, parent, progress)
     if base.digest != tree.base_digest:
         raise InputError(f"the build was made for {name}, and {base.name} is another base", "name it with --base")
-    modules = tree.linked()
+    return base
+
+
+def _kept_name(manifest: Mapping[str, Any]) -> str:
+    """By all that a manifest says, whatever its own digest is by now."""
+    said = {name: value for name, value in manifest.items() if name != output.SEAL}
+    return f"linked-{output.sealed(said)[output.SEAL][:32]}"
+
+
+def _keep_linked(manifest: Mapping[str, Any], policy: Policy, domains: Iterable[str]) -> None:
+    """Keep what was linked for a built tree, where the cache takes it; else it is linked again."""
 
     def make(folder: Path) -> None:
-        progress(f"linking onto the base {base.name}")
-        _link(base, modules, folder / "policy")
+        shutil.copyfile(policy.path, folder / kept.POLICY)
+        kept.keep(policy, domains, folder)
 
-    with bases.cached(f"linked-{tree.manifest[output.SEAL][:32]}", make) as folder:
-        return folder / "policy", base
+    with suppress(OSError, MachineError), bases.cached(_kept_name(manifest), make):
+        pass
 
 
 def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Built:

@@ -41,7 +41,7 @@ def command(
     """
     inputs = build.Inputs(options.chosen_roles(roles), names, base, templates or packaged("templates"))
     try:
-        built = build.build(inputs, output, terminal.progress)
+        built = build.build(inputs, output, terminal.progress, keep=True)
     except build.ClaimsFail as failure:
         built = failure.built
     if as_json:

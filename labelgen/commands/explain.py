@@ -62,7 +62,7 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
 def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], roles: set[str]) -> Reasons:
     """The policy that tells why: the one that was named, the kernel's, or the build linked again."""
     # Reading a policy takes most of a second, and most denials of roles are about the network.
-    from labelgen import build  # noqa: PLC0415
+    from labelgen import build, kept  # noqa: PLC0415
     from labelgen.host import state  # noqa: PLC0415
     from labelgen.policy import Policy  # noqa: PLC0415
     from labelgen.reasons import Reasons  # noqa: PLC0415
@@ -76,5 +76,5 @@ def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], role
             loaded = Policy(file)
             if roles & loaded.types.keys():
                 return Reasons(loaded, "the loaded policy")
-    linked, its_base = build.linked_again(build_folder, base, terminal.progress)
-    return Reasons(Policy(linked), f"this build on the base {its_base.name}")
+    folder, its_base = build.kept_linked(build_folder, base, terminal.progress)
+    return kept.KeptReasons(folder, f"this build on the base {its_base}")
