@@ -105,7 +105,8 @@ ABOUT_PORT = (
 # What is not about the network is asked of a policy.
 ABOUT_FILE = (
     'type=AVC msg=audit(1700000000.123:46): avc:  denied  { write } for  pid=7 comm="sh" name="index" ino=9 '
-    "scontext=system_u:system_r:lxc_web_t:s0:c1,c2 tcontext=system_u:object_r:lxc_web_content_t:s0 tclass=file permissive=0\n"
+    "scontext=system_u:system_r:lxc_web_t:s0:c1,c2 tcontext=system_u:object_r:lxc_web_content_t:s0 tclass=file "
+    "permissive=0\n"
 )
 
 
