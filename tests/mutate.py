@@ -68,7 +68,7 @@ from sabotages import (
 )
 from test_random_policies import EVERY_DECISION, Identity, link
 
-from labelgen import build, claims, filecontexts, policy, refused, verdict
+from labelgen import build, claims, refused, verdict
 from labelgen.cache import cache_folder
 from labelgen.claims import Finding, Verification
 from labelgen.constraints import Constraints, Context
@@ -599,6 +599,14 @@ def in_time() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
+def clear_caches() -> None:
+    """Let no function of the verifier remember what it returned."""
+    for name in FORGOTTEN:
+        for value in vars(importlib.import_module(f"labelgen.{name}")).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
 def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
     """The case that notices a mutant, in this process, and how; nothing if none does. A mutant that fails in some other
     way is noticed too."""
@@ -606,8 +614,7 @@ def notice(mutant: Mutant, cases: Iterable[Case]) -> tuple[str, str]:
     name = ""
     try:
         put_in_place(mutant)
-        filecontexts.stem.cache_clear()
-        policy._condition.cache_clear()
+        clear_caches()
         for case in cases:
             name = case.name
             with in_time():
@@ -640,6 +647,7 @@ def statements_run(case: Case) -> list[str]:
             found.add(f"{name}:{bisect_right(starts, frame.f_lineno) - 1}")
         return note if left[id(code)] else None  # where every line has run nothing more is to be seen
 
+    clear_caches()
     sys.settrace(note)
     case.forget(("policy", "contexts", *KEPT))  # which reads them again
     complaints = case.complaints()

@@ -8,7 +8,7 @@ import pytest
 
 from labelgen import programs
 from labelgen.expressions import meet
-from labelgen.filecontexts import FileContext, FileContexts
+from labelgen.filecontexts import Alias, FileContext, FileContexts
 
 MINE = "/srv/lxc/web(/.*)?"
 
@@ -133,3 +133,10 @@ def test_a_line_that_gives_no_label_reads_as_it_is_written(tmp_path: Path) -> No
     (context,) = FileContexts.read(tmp_path / "linked", tmp_path)
     assert str(context) == "/srv/lxc/web/x -- <<none>>"
     assert context.type == context.label == ""
+
+
+def test_an_escaped_sign_ends_no_plain_part() -> None:
+    """Or every alias in the folder would seem to be about the files."""
+    contexts = FileContexts([], [Alias("/srv/lxc/other", "/elsewhere")])
+    assert list(contexts.hiding(r"/srv/lxc/\.web(/.*)?")) == []
+    assert list(contexts.hiding("/srv/lxc/.web(/.*)?")) == list(contexts.aliases)
