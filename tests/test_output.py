@@ -331,21 +331,21 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Place:
 # so-manieth thing that the build does, of those that Python tells: what it imports, opens, makes, starts and renames.
 # Counted from when labelgen has seen to its signals; what Python does before is Python's own.
 INTERRUPTED_AT = """
-import os, signal, sys
+import itertools, os, signal, sys
 
 kinds = ("import", "open", "os.", "shutil.", "tempfile.", "subprocess.", "ctypes.")
 moment, number, counted = (int(os.environ[f"LABELGEN_TEST_{name}"]) for name in ("MOMENT", "SIGNAL", "COUNTED"))
-done = -1
+begun = False
+numbers = itertools.count(1)  # each number is given out once, whatever thread asks: there is one signal and no second
 
 def hook(event, arguments):
-    global done
-    if event == "import" and arguments[0] == "labelgen.cli":
-        done = 0
-    if event.startswith(kinds) and done >= 0:
-        done += 1
+    global begun
+    begun = begun or (event == "import" and arguments[0] == "labelgen.cli")
+    if event.startswith(kinds) and begun:
+        number_now = next(numbers)
         if counted:
             os.write(counted, b".")
-        elif done == moment:
+        elif number_now == moment:
             (os.killpg if number in (signal.SIGINT, signal.SIGKILL) else os.kill)(os.getpid(), number)
 
 sys.addaudithook(hook)
