@@ -15,10 +15,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
+from threading import enumerate as enumerate_threads
 from typing import IO, TYPE_CHECKING, Callable, NamedTuple, Optional, TypeVar, Union, cast
 
 from labelgen.errors import MachineError, printable
@@ -186,13 +188,17 @@ def workers(number: int) -> Iterator[ThreadPoolExecutor]:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and few commands need it
 
     over = Event()
+    prefix = f"worker-{id(over)}-"
     try:
-        with ThreadPoolExecutor(number) as pool:
+        with ThreadPoolExecutor(number, prefix) as pool:
             try:
                 yield pool
             except BaseException:
                 Thread(target=_kill_all, args=(over,), daemon=True).start()
                 pool.shutdown(wait=False, cancel_futures=True)
+                # Interrupted between a thread's start and its own note of it, the pool does not know that one.
+                while any(thread.name.startswith(prefix) for thread in enumerate_threads()):
+                    time.sleep(0.005)
                 raise
     finally:
         over.set()

@@ -355,6 +355,28 @@ def test_a_program_that_nobody_knows_is_missing_by_its_own_name() -> None:
         programs.run("no-such-program")
 
 
+def test_a_worker_whose_start_is_interrupted_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool has not noted it then."""
+    start, begun = threading.Thread.start, threading.Event()
+    done: list[int] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("worker-"):
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+
+    def work(item: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        done.append(item)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        programs.side_by_side(work, [1])
+    assert done == [1]
+
+
 def test_items_are_done_side_by_side_and_kept_in_order() -> None:
     assert programs.side_by_side(lambda number: number * 2, range(100)) == list(range(0, 200, 2))
     if (os.cpu_count() or 1) > 1:
