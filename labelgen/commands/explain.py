@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=None,
     help="A binary policy with the roles in it, for denials that are not about the network. Default: the one that the "
-    "kernel has, else the build is linked again.",
+    "kernel has, else what is kept of the build.",
 )
 @options.as_json
 def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Optional[Path], as_json: bool) -> int:
@@ -60,7 +60,7 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
 
 
 def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], roles: set[str]) -> Reasons:
-    """The policy that tells why: the one that was named, the kernel's, or the build linked again."""
+    """The policy that tells why: the one that was named, the kernel's, or what is kept of the build."""
     # Reading a policy takes most of a second, and most denials of roles are about the network.
     from labelgen import build, kept  # noqa: PLC0415
     from labelgen.host import state  # noqa: PLC0415
@@ -69,9 +69,9 @@ def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], role
 
     if path is not None:
         return Reasons(Policy(path), str(path))
-    with output.temporary() as scratch:
-        file = scratch / "policy"
-        if base is None and state.is_enabled():
+    if base is None and state.is_enabled():
+        with output.temporary() as scratch:
+            file = scratch / "policy"
             file.write_bytes(state.loaded_policy())
             loaded = Policy(file)
             if roles & loaded.types.keys():

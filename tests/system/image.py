@@ -55,9 +55,9 @@ INIT = """\
 #!/bin/sh
 mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod "$module"; done
-until mount -t ext4 -o rw /dev/vda /root; do sleep 1; done
-mount -n -o move /dev /root/dev
-exec run-init /root /sbin/init
+until mount -t ext4 -o rw /dev/vda /sysroot; do sleep 1; done
+mount -n -o move /dev /sysroot/dev
+exec run-init /sysroot /sbin/init
 """
 INIT_PROGRAMS = ("insmod", "mount", "run-init", "sh", "sleep")
 
@@ -217,7 +217,7 @@ def _initramfs(root: Path) -> bytes:
         initramfs.file("init", INIT.encode(), 0o755),
         initramfs.file(str(library.relative_to(root)), library.read_bytes(), 0o755),
         *(initramfs.file(f"bin/{name}", (tools / name).read_bytes(), 0o755) for name in INIT_PROGRAMS),
-        initramfs.Entry("root", stat.S_IFDIR | 0o755),
+        initramfs.Entry("sysroot", stat.S_IFDIR | 0o755),
     ]
     for number, path in enumerate(modules):
         packed = (root / path.lstrip("/")).read_bytes()
