@@ -34,7 +34,6 @@ from labelgen.network import (
     ROUTES,
     SERVE,
     SOCKET_USE,
-    UNDOING,
     Protocol,
     asked_of_packets,
     netlink_class,
@@ -835,6 +834,8 @@ def complete(subject: Subject) -> Iterator[Finding]:
     for target, key, constraint in refused.refused_beside_parent(subject):
         words = f"a constraint keeps {subject.domain} from what {subject.parent} may do: "
         yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", (constraint.text,), where=("parent",))
+    if not subject.verification.exact:
+        yield from hidden.complete(subject)
 
 
 def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
@@ -1145,9 +1146,9 @@ def closed(subject: Subject) -> Iterator[Finding]:
 def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]:
     """The permissions by which the last domain of a path does away with the policy."""
     worst = subject.worst_of(path[-1])
-    for key in UNDOING:
-        for target in subject.policy.names(worst.get(key, 0)):
-            words = f"{' -> '.join(path)} can do away with the policy: {key[0]} {key[1]}"
+    for key, targets in subject.policy.undoing.items():
+        for target in subject.policy.names(worst.get(key, 0) & targets):
+            words = f"{' -> '.join(path)} can do away with the policy: {target}:{key[0]} {key[1]}"
             yield subject.finding("closed", words, subject.verification.access.evidence(path[-1], target, key))
 
 

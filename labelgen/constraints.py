@@ -94,12 +94,14 @@ class Constraints:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.by_class: dict[str, list[Constraint]] = {}
+        self.about: dict[tuple[str, str], list[Constraint]] = {}
         for constraint in policy.constraints:
             if not constraint.kind.endswith("validatetrans"):
-                self.by_class.setdefault(constraint.tclass, []).append(constraint)
+                for perm in constraint.perms:
+                    self.about.setdefault((constraint.tclass, perm), []).append(constraint)
         self.seen_as = cache(self._seen_as)
-        self._answers: dict[tuple[object, ...], tuple[Constraint, ...]] = {}
+        # Policies say one expression of many classes.
+        self._met: dict[tuple[object, ...], dict[tuple[object, ...], bool]] = {}
 
     @cached_property
     def _type_sets(self) -> list[int]:
@@ -139,15 +141,18 @@ class Constraints:
 
         Types that constraints cannot tell apart get the answer that was found for the first of them.
         """
+        if (tclass, perm) not in self.about:
+            return ()
         types = (self.seen_as(source.type), self.seen_as(target.type), source.type == target.type)
-        key = (*types, source.rest, target.rest, tclass, perm)
-        if key not in self._answers:
-            self._answers[key] = tuple(
-                constraint
-                for constraint in self.by_class.get(tclass, ())
-                if perm in constraint.perms and not self.holds(constraint, source, target)
-            )
-        return self._answers[key]
+        key = (*types, source.rest, target.rest)
+        found = []
+        for constraint in self.about[tclass, perm]:
+            met = self._met.setdefault(constraint.expression, {})
+            if key not in met:
+                met[key] = self.holds(constraint, source, target)
+            if not met[key]:
+                found.append(constraint)
+        return tuple(found)
 
     def holds(self, constraint: Constraint, source: Context, target: Context) -> bool:
         """Whether a constraint is met. Raises ValueError for an expression of a kind that is not known."""

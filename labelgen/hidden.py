@@ -1,126 +1,252 @@
 """What a binary base may hide: a set of types has a name in it and no expression (`not shadow_t`), so that a role which
-joins the policy later may be in the set though nothing in the binary says so. It is taken to be.
+joins the policy later may be in the set though nothing in the binary says so. It is taken to be. Rules that label what
+is made are written out for each type there.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
-from labelgen.access import Key
-from labelgen.constraints import OBJECT
+from labelgen.access import Key, xperm_ranges
 from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
-from labelgen.network import LEADING, UNDOING
-from labelgen.policy import Policy, Rule
+from labelgen.kin import Kin, opened_beyond
+from labelgen.modules import FILE_ACCESS
+from labelgen.network import LEADING
+from labelgen.policy import XPERM_RULES, Policy, Rule, members
 from labelgen.shipped import SHARED_MODULE
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
+
+Filters = Mapping[tuple[str, str, int], set[int]]
+
+# Attributes that the policies of distributions declare and give to one type at a time (`attribute domain;` in the
+# sources of refpolicy, fedora-selinux/selinux-policy and container-selinux). These are the ones that hold most of what
+# roles join, on the policies seen; nobody made them by leaving types out.
+_NAMES = """
+application_domain_type container_domain container_net_domain corenet_unlabeled_type dbusd_system_bus_client domain
+file_type kernel_system_state_reader mountpoint non_auth_file_type non_security_file_type nsswitch_domain
+pulseaudio_client sandbox_net_domain svirt_file_type svirt_sandbox_domain syslog_client_type ubac_constrained_type
+virt_domain
+"""
+DECLARED = frozenset(_NAMES.split())
 
 
 def _hold_most(bits: int, of: int) -> bool:
     return 2 * bin(bits & of).count("1") > bin(of).count("1")
 
 
-def _may_hold(subject: Subject, most: bool = False) -> tuple[str, ...]:
-    """The sets that may hold the role: those that hold most types there are, and those with a generated name that hold
-    every other type of an attribute that the role joins or, where the network depends on it, `most` of them."""
-    policy = subject.policy
-    joined = (
-        policy.attributes[name] & ~subject.verification.role_domains
-        for name in policy.attributes_of[subject.domain]
-        if name not in OWN_ATTRIBUTES
-    )
-    return _holding(policy, frozenset(joined), most)
+def _joined(policy: Policy, mine: frozenset[str], roles: int) -> set[int]:
+    """The attributes of the base that a type with the attributes `mine` joins, without the roles that are in them."""
+    return {policy.attributes[name] & ~roles for name in mine if name not in OWN_ATTRIBUTES}
 
 
 # Roles of one parent join the same attributes.
-@lru_cache(maxsize=16)
-def _holding(policy: Policy, joined: frozenset[int], most: bool) -> tuple[str, ...]:
-    every = (1 << len(policy.types)) - 1
-
-    def holds(bits: int, of: int) -> bool:
-        return _hold_most(bits, of) if most else bool(of) and not of & ~bits
-
+@lru_cache(maxsize=64)
+def _holding(policy: Policy, mine: frozenset[str], roles: int) -> tuple[str, ...]:
+    """The sets that may hold a type with the attributes `mine` though it is not in them: those that somebody else than
+    a distribution named and that hold most types there are, or most of an attribute that it joins."""
+    wholes = _joined(policy, mine, roles) | {(1 << len(policy.types)) - 1 & ~roles}
     return tuple(
         name
         for name, bits in sorted(policy.attributes.items())
-        if _hold_most(bits, every) or (_is_hidden(name) and any(holds(bits, of) for of in joined))
+        if name not in mine | DECLARED and not _is_ours(name) and any(_hold_most(bits, whole) for whole in wholes)
     )
 
 
-def _is_hidden(name: str) -> bool:
-    """Whether a set was named when it was compiled, and is not one of our own modules, in which its expression is."""
-    return GENERATED.match(name) is not None and not name.startswith(f"{SHARED_MODULE}_")
+@lru_cache(maxsize=64)
+def _holding_rather(policy: Policy, mine: frozenset[str], roles: int) -> tuple[str, ...]:
+    """The same without those that lie in an attribute which the type does not join (`domain`): they are rather parts of
+    that one, unless they are parts of one that it joins, too. What is asked of them is not the network."""
+    joined = _joined(policy, mine, roles)
+    elsewhere = [policy.attributes[name] for name in DECLARED.intersection(policy.attributes).difference(mine)]
+
+    def is_part(bits: int) -> bool:
+        return any(_hold_most(bits, whole) and not bits & ~whole for whole in joined)
+
+    return tuple(
+        name
+        for name in _holding(policy, mine, roles)
+        if is_part(policy.attributes[name]) or not any(not policy.attributes[name] & ~whole for whole in elsewhere)
+    )
 
 
-@lru_cache(maxsize=16)
-def _without_parent(policy: Policy, names: tuple[str, ...], parent: str) -> tuple[str, ...]:
-    """Those of the sets that hold most domains, and not the parent."""
-    domains = 0
-    for name, bits in policy.roles.items():
-        domains |= bits if name != OBJECT else 0
-    sets = ((name, policy.attributes[name]) for name in names)
-    return tuple(name for name, bits in sets if _hold_most(bits, domains) and not bits & policy.bits[parent])
+def _is_ours(name: str) -> bool:
+    """Whether a set has its name from one of our own modules, in which its expression is."""
+    return name in OWN_ATTRIBUTES or (GENERATED.match(name) is not None and name.startswith(f"{SHARED_MODULE}_"))
 
 
-def _told(subject: Subject, claim: str, name: str, does: str, rule: Rule) -> Finding:
+def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
+    """A type's attributes, and the bitset of the types of all roles."""
+    roles = subject.verification.role_domains | subject.verification.private
+    return frozenset(subject.policy.attributes_of[type_name]), roles
+
+
+def _told(subject: Subject, claim: str, type_name: str, name: str, does: str, why: str) -> Finding:
     words = (
-        f"it cannot be shown that {subject.domain} is not in the set that the binary calls {name}, {does}; "
+        f"it cannot be shown that {type_name} is not in the set that the binary calls {name}, {does}; "
         "verify on the modules of the base"
     )
-    return subject.finding(claim, words, (str(rule),), where=("network",) if claim == "network" else ("name",))
+    return subject.finding(claim, words, (why,), where=("network",) if claim == "network" else ("name",))
 
 
-def _rules(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Key]]:
+def _rather(subject: Subject) -> tuple[str, ...]:
+    """The sets that may hold the domain, where the network is not asked about."""
+    return _holding_rather(subject.policy, *_of(subject, subject.domain))
+
+
+def _sets_of_files(subject: Subject) -> Iterator[tuple[str, str, str]]:
+    """The access and the name of each private type, and the sets that may hold it."""
+    for access, type_name in subject.file_types.items():
+        if type_name in subject.policy.types:
+            for name in _holding_rather(subject.policy, *_of(subject, type_name)):
+                yield access, type_name, name
+
+
+def _first(rules: Iterable[Rule], counts: Callable[[Rule, Key], object]) -> Iterator[tuple[Rule, Key]]:
+    """The first of some rules, and of what it grants, that counts."""
     for rule in rules:
         for perm in sorted(rule.perms) if rule.kind == "allow" else ():
-            yield rule, (rule.tclass, perm)
+            if counts(rule, (rule.tclass, perm)):
+                yield rule, (rule.tclass, perm)
+                return
 
 
 def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
     """Network that such a set has, beyond what is `allowed` to the role."""
-    policy = subject.policy
-    for name in _may_hold(subject, most=True):
-        for rule, key in _rules(policy.naming_source(name)):
-            if policy.network.part(*key, policy.bits[rule.target]) & ~allowed(subject, key):
-                yield _told(subject, "network", name, f"which has {key[0]} {key[1]}", rule)
+    bits, part = subject.policy.bits, subject.policy.network.part
+    for name in _holding(subject.policy, *_of(subject, subject.domain)):
+        rules = subject.policy.naming_source(name)
+        for rule, key in _first(rules, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)):
+            yield _told(subject, "network", subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
 
 
 def closed(subject: Subject) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
-    policy = subject.policy
-    for name in _may_hold(subject, most=True):
-        for rule, key in _rules(policy.naming_source(name)):
-            leads = key[1] in LEADING.get(key[0], ()) and policy.bits[rule.target] & ~subject.bit
-            if leads or key in UNDOING:
-                yield _told(subject, "closed", name, f"which has {key[0]} {key[1]} on {rule.target}", rule)
+
+    def leads(rule: Rule, key: Key) -> bool:
+        targets = subject.policy.bits[rule.target]
+        is_another = key[1] in LEADING.get(key[0], ()) and bool(targets & ~subject.bit)
+        return is_another or bool(targets & subject.policy.undoing.get(key, 0))
+
+    for name in _holding(subject.policy, *_of(subject, subject.domain)):
+        for rule, key in _first(subject.policy.naming_source(name), leads):
+            does = f"which has {key[0]} {key[1]} on {rule.target}"
+            yield _told(subject, "closed", subject.domain, name, does, str(rule))
 
 
 def contained(subject: Subject) -> Iterator[Finding]:
-    """What such a set may do and the parent, which is not in it, may not."""
-    rules, theirs = subject.policy.naming_source, subject.kin.theirs.worst()
-    for name, rule in _more_than_parent(subject, rules, lambda rule: rule.target, theirs):
-        yield _told(subject, "contained", name, f"which has what {subject.parent} lacks", rule)
+    """What such a set may do and the parent may not, and what the role may do to one that holds its files."""
+    bits, theirs = subject.policy.bits, subject.kin.theirs.worst()
+    filters = subject.verification.parent_xperms[subject.parent].filters
+    does = f"which has what {subject.parent} lacks"
+    for name in _rather(subject):
+        rules = subject.policy.naming_source(name)
+        for rule, _ in _first(rules, lambda rule, key: bits[rule.target] & ~theirs.get(key, 0)):
+            yield _told(subject, "contained", subject.domain, name, does, str(rule))
+        for rule, commands, had in _limited(subject.policy, name, filters):
+            if any(known is not None and commands - known for known in had):
+                yield _told(subject, "contained", subject.domain, name, does, str(rule))
+    for access, type_name, name in _sets_of_files(subject):
+        yield from _beyond_access(subject, access, type_name, name)
+
+
+def _beyond_access(subject: Subject, access: str, type_name: str, name: str) -> Iterator[Finding]:
+    """What the role may do to a set that holds its files beyond the access that it declares."""
+    may, bits = FILE_ACCESS[access], subject.policy.bits
+    rules = [rule for rule in subject.policy.naming_target(name) if bits[rule.source] & subject.bit]
+    for rule, key in _first(rules, lambda _, key: key[1] not in may.get(key[0], ())):
+        does = f"to which {subject.domain} may {key[1]} ({key[0]})"
+        yield _told(subject, "contained", type_name, name, does, str(rule))
+
+
+def complete(subject: Subject) -> Iterator[Finding]:
+    """What of the parent's such a set would take away from the role."""
+    filters = subject.verification.parent_xperms[subject.parent].filters
+    for name in _rather(subject):
+        for rule, _, had in _limited(subject.policy, name, filters):
+            if None in had:
+                yield _told(subject, "complete", subject.domain, name, "which is limited in its commands", str(rule))
+    yield from _constrained(subject, "complete", False)
 
 
 def separate(subject: Subject) -> Iterator[Finding]:
-    """Who may act on such a set and not on the parent, which is not in it."""
-    rules, theirs = subject.policy.naming_target, subject.kin.done_to_theirs.worst()
-    for name, rule in _more_than_parent(subject, rules, lambda rule: rule.source, theirs):
-        yield _told(subject, "separate", name, f"on which {rule.source} can act", rule)
+    """Who may act on such a set and not on the parent or its files; constraints that bind one less; and labels."""
+    yield from _acted_upon(subject, subject.domain, subject.kin, _rather(subject))
+    for _, type_name, name in _sets_of_files(subject):
+        kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
+        yield from _acted_upon(subject, type_name, kin, (name,))
+        yield from _opened(subject, type_name, name, kin)
+    yield from _constrained(subject, "separate", True)
+    yield from _labelled(subject)
 
 
-def _more_than_parent(
-    subject: Subject,
-    naming: Callable[[str], Iterable[Rule]],
-    other_end: Callable[[Rule], str],
-    theirs: Mapping[Key, int],
-) -> Iterator[tuple[str, Rule]]:
-    """Each set that the parent is not in, and its first rule that goes beyond `theirs` at its other end."""
-    for name in _without_parent(subject.policy, _may_hold(subject), subject.parent):
-        for rule, key in _rules(naming(name)):
-            if subject.policy.bits[other_end(rule)] & ~theirs.get(key, 0):
-                yield name, rule
-                break
+def _opened(subject: Subject, type_name: str, name: str, kin: Kin) -> Iterator[Finding]:
+    """A container of another kind that opens a set which holds the role's files."""
+    opening = {key for key, _ in opened_beyond(subject.verification.access.through((name,), False), kin.openers)}
+    for rule, key in _first(subject.policy.naming_target(name), lambda _, key: key in opening):
+        does = f"which a container of another kind may {key[1]} ({key[0]})"
+        yield _told(subject, "separate", type_name, name, does, str(rule))
+
+
+def _acted_upon(subject: Subject, type_name: str, kin: Kin, sets: Iterable[str]) -> Iterator[Finding]:
+    bits, theirs = subject.policy.bits, kin.done_to_theirs.worst()
+    for name in sets:
+        rules = subject.policy.naming_target(name)
+        for rule, _ in _first(rules, lambda rule, key: bits[rule.source] & ~theirs.get(key, 0) & ~subject.bit):
+            yield _told(subject, "separate", type_name, name, f"on which {rule.source} can act", str(rule))
+
+
+def _limited(policy: Policy, name: str, filters: Filters) -> Iterator[tuple[Rule, set[int], list[Optional[set[int]]]]]:
+    """The rules that limit a set to commands, these commands, and those to which the parent is limited on the types
+    that the rule is about (access.Xperms)."""
+    for rule in policy.naming_source(name):
+        if rule.kind in XPERM_RULES:
+            commands = xperm_ranges(rule.xperms) if rule.kind == "allowxperm" else set()
+            numbers = list(members(policy.bits[rule.target]))
+            yield rule, commands, [filters.get((rule.tclass, perm, n)) for perm in rule.perms for n in numbers]
+
+
+def _constrained(subject: Subject, claim: str, easier: bool) -> Iterator[Finding]:
+    """Constraints that name such a set, which what the role's type is held against is not in."""
+    policy, naming = subject.policy, subject.verification.constraints.naming
+    pairs = [(subject.domain, subject.parent, name) for name in _rather(subject)]
+    pairs += [(type_name, subject.parent_file_type, name) for _, type_name, name in _sets_of_files(subject)]
+    for type_name, counterpart, name in pairs:
+        if (name, easier) in naming and not policy.bits[name] & policy.bits[counterpart]:
+            does = f"which a constraint binds {'less' if easier else 'more'} than {counterpart}"
+            yield _told(subject, claim, type_name, name, does, naming[name, easier])
+
+
+def _labelled(subject: Subject) -> Iterator[Finding]:
+    """Labels that what all others of an attribute make gets, and not what the parent makes: a binary has such rules for
+    each type, and does not tell whether they were said of them all."""
+    policy = subject.policy
+    mine, roles = _of(subject, subject.domain)
+    for attribute in sorted(mine.difference(OWN_ATTRIBUTES)):
+        others = policy.attributes[attribute] & ~roles & ~policy.bits[subject.parent]
+        theirs = _labels(policy, policy.bits[subject.parent])
+        for rule, sources in _labels(policy, others).items() if others else ():
+            if not others & ~sources and rule not in theirs:
+                words = (
+                    f"it cannot be shown that what {subject.domain} makes is not labelled as with all others of "
+                    f"{attribute} but {subject.parent}; verify on the modules of the base"
+                )
+                yield subject.finding("separate", words, (rule,), where=("name",))
+
+
+@lru_cache(maxsize=64)
+def _labels(policy: Policy, domains: int) -> dict[str, int]:
+    """The rules that label what some domains make, each without who makes it -> the domains."""
+    found: dict[str, int] = defaultdict(int)
+    for domain in policy.names(domains):
+        for rule in policy.labelling_from(domain):
+            if rule.kind == "type_transition":
+                found[str(rule._replace(source="*"))] |= policy.bits[domain]
+    for source, target, tclass, levels in policy.range_transitions:
+        if policy.bits[source] & domains:
+            found[f"range_transition * {target}:{tclass} {levels};"] |= policy.bits[source]
+    return dict(found)

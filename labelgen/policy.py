@@ -13,6 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from itertools import compress, count
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from labelgen import capabilities, conditions
 from labelgen.conditions import Condition
 from labelgen.errors import InputError, MachineError
-from labelgen.network import EXTENDED_SOCKETS, NetworkModel
+from labelgen.network import EXTENDED_SOCKETS, UNDOING, NetworkModel
 
 if TYPE_CHECKING:
     import setools
@@ -36,6 +37,12 @@ _OTHER = "is another program, not the SELinux policy library"
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
 LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
 NETWORK_SYSCTLS = "/sys/net/"  # below /proc
+# These name the programs that the kernel starts by itself, outside of any container (kernel/umh.c and who calls it:
+# do_coredump, __request_module, kobject_uevent_env, orderly_poweroff).
+HELPERS = (
+    *(("proc", f"/sys/kernel/{name}") for name in ("core_pattern", "hotplug", "modprobe", "poweroff_cmd")),
+    ("sysfs", "/kernel/uevent_helper"),
+)
 # Of these Linux talks to servers itself (fs/ and net/9p, Linux 6.12).
 NETWORK_FILESYSTEMS = frozenset(re.findall(r"\w+", "nfs nfs4 cifs smb3 ceph 9p afs coda orangefs"))
 # Newer kernels take these for wildcards in a genfscon (policy capability genfs_seclabel_wildcard).
@@ -418,18 +425,46 @@ class Policy:
     def network_sysctls(self) -> int:
         """The bitset of the types of the files below /proc/sys/net: of every genfscon in there and, where the folder
         has none of its own, of the longest that its path starts with (__security_genfs_sid, ss/services.c)."""
-        inside: list[str] = []
-        above: dict[str, tuple[int, str]] = {}
+        inside = 0
         for item in self._policy.genfscons():
-            path, name = _PLAIN.split(item.path)[0], item.context.type_.name
-            if item.fs != "proc":
-                continue
-            if path.startswith(NETWORK_SYSCTLS) or (path != item.path and NETWORK_SYSCTLS.startswith(path)):
-                inside.append(name)
-            elif NETWORK_SYSCTLS.startswith(path) and str(item.filetype) in ("", "--"):
-                above[str(item.filetype)] = max(above.get(str(item.filetype), (0, "")), (len(path), name))
-        covering = [name for _, name in above.values()] or [self.initial_sids.get("unlabeled", "")]
-        return self._union(name for name in (*inside, *covering) if name in self.types) | self._instead_of_genfscon()
+            path = _PLAIN.split(item.path)[0]
+            is_inside = path.startswith(NETWORK_SYSCTLS) or (path != item.path and NETWORK_SYSCTLS.startswith(path))
+            if item.fs == "proc" and is_inside:
+                inside |= self._union({item.context.type_.name} & self.types.keys())
+        return inside | self._labelling_file("proc", NETWORK_SYSCTLS)
+
+    @cached_property
+    def undoing(self) -> dict[tuple[str, str], int]:
+        """The permissions by which the policy is done away with -> the bitset of the types on which they do that:
+        loading one or none, naming the programs that the kernel starts, and mounting such files with another label
+        (hooks.c, may_context_mount_inode_relabel)."""
+        found = dict.fromkeys(UNDOING, (1 << len(self.types)) - 1)
+        helpers = filesystems = 0
+        for filesystem, path in HELPERS:
+            helpers |= self._labelling_file(filesystem, path)
+            filesystems |= self._labelling_file(filesystem, "/")
+        return {
+            **found,
+            ("file", "write"): helpers,
+            ("file", "append"): helpers,
+            ("filesystem", "relabelfrom"): filesystems,
+        }
+
+    def _labelling_file(self, filesystem: str, path: str) -> int:
+        """The bitset of the types that a file of a file system without labels of its own may have: that of the longest
+        genfscon that its path starts with, for any kind of file (__security_genfs_sid, ss/services.c)."""
+        longest: dict[str, tuple[int, str]] = {}
+        names = set()
+        for item in self._policy.genfscons():
+            name, kind = item.context.type_.name, str(item.filetype)
+            if item.fs == filesystem and kind in ("", "--"):
+                if path.startswith(item.path):
+                    longest[kind] = max(longest.get(kind, (0, "")), (len(item.path), name))
+                elif fnmatchcase(path, f"{item.path}*"):
+                    names.add(name)
+        names.update(name for _, name in longest.values())
+        names.update(() if longest else [self.initial_sids.get("unlabeled", "")])
+        return self._union(names & self.types.keys()) | self._instead_of_genfscon(filesystem)
 
     @cached_property
     def network_filesystems(self) -> int:
@@ -438,12 +473,12 @@ class Policy:
         found = {item.context.type_.name for item in items if item.fs in NETWORK_FILESYSTEMS}
         return self._union(found & self.types.keys())
 
-    def _instead_of_genfscon(self) -> int:
-        """What files below /proc have where an fs_use statement labels them, which is looked for first
+    def _instead_of_genfscon(self, filesystem: str) -> int:
+        """What files of a file system have where an fs_use statement labels them, which is looked for first
         (security_fs_use, ss/services.c): the type that it names or, with fs_use_task, that of any process."""
         found = 0
         for item in self._policy.fs_uses():
-            if item.fs == "proc":
+            if item.fs == filesystem:
                 task = item.ruletype.name == "fs_use_task"
                 found |= self._union(self.types) if task else self.bits[item.context.type_.name]
         return found

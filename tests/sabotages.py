@@ -298,35 +298,42 @@ def untold_of_two_parents(findings: Sequence[Finding]) -> list[str]:
 @dataclass(frozen=True)
 class Hidden:
     """A set of types as a binary has it: a name, and no expression. It may well hold every type to come, as it has
-    nearly all types, or all of an attribute that roles join. `claim` is the one that its rule breaks then, and `says`
-    what the finding says besides the name."""
+    nearly all types, or most of an attribute that roles join. `claim` is the one that its rule breaks then, and `says`
+    what the finding says besides the name; `role` is the one that is asked."""
 
     name: str
     members: str
     rule: str
     claim: str = "network"
     says: str = ""
+    role: str = "nonet"
 
     @property
     def text(self) -> str:
         """The CIL of it."""
-        return f"(typeattribute {self.name})(typeattributeset {self.name} {self.members})(allow {self.rule})\n"
+        rule = self.rule if self.rule.startswith("(") else f"(allow {self.rule})"
+        return f"(typeattribute {self.name})(typeattributeset {self.name} {self.members}){rule}\n"
 
     def is_told(self, findings: Iterable[Finding]) -> bool:
         """Whether one says, of the right line, that it cannot be shown that a role is not in the set."""
-        words = ("cannot be shown", self.name, self.says)
+        words = ("cannot be shown", self.says or self.name)
         told = [f for f in findings if f.claim == self.claim and all(word in f.message for word in words)]
         return bool(told) and all(pointed_at(finding).startswith(LINES[self.claim]) for finding in told)
 
 
 _BIND = "node_type (udp_socket (node_bind))"
+_BUT_PARENT = "(and (mcs_constrained_type) (not (container_t)))"
+_FEW = "(and (mcs_constrained_type) (not (container_t container_init_t)))"
+_FILES = "(and (non_security_file_type) (not (container_file_t)))"
 HIDDEN = [
     Hidden("sabotage_typeattr_1", "(not (shadow_t))", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("sabotage_typeattr_1", "(not (container_t))", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("sabotage_typeattr_1", "(mcs_constrained_type)", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("not_shadow", "(not (shadow_t))", f"not_shadow {_BIND}"),
-    Hidden("not_shadow", "(not (shadow_t))", "not_shadow httpd_t (process (dyntransition))", "closed", "httpd_t"),
+    Hidden("some_containers", _FEW, f"some_containers {_BIND}"),
+    Hidden("not_shadow", "(not (shadow_t))", "not_shadow httpd_t (process (dyntransition))", "closed", "on httpd_t"),
     Hidden("not_shadow", "(not (shadow_t))", "not_shadow kernel_t (system (module_load))", "closed", "module_load"),
+    Hidden("some_containers", _FEW, "some_containers kernel_t (system (module_load))", "closed", "module_load"),
     Hidden(
         "sabotage_typeattr_1",
         "(and (mcs_constrained_type) (not (shadow_t)))",
@@ -342,7 +349,82 @@ HIDDEN = [
         "transition on httpd_t",
     ),
     Hidden("not_parent", "(not (container_t))", "not_parent shadow_t (file (read))", "contained", "container_t lacks"),
+    Hidden("other_containers", _BUT_PARENT, "other_containers shadow_t (file (read))", "contained"),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(allow other_containers tty_device_t (chr_file (ioctl)))"
+        "(allowx other_containers tty_device_t (ioctl chr_file (0x5412)))"
+        "(allow container_t tty_device_t (chr_file (ioctl)))"
+        "(allowx container_t tty_device_t (ioctl chr_file (0x5401)))",
+        "contained",
+        "other_containers, which has what",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(allow container_domain tty_device_t (chr_file (ioctl)))"
+        "(allowx other_containers tty_device_t (ioctl chr_file (0x5401)))",
+        "complete",
+        "limited in its commands",
+    ),
+    Hidden(
+        "web_files",
+        _FILES,
+        "mcs_constrained_type web_files (file (quotaon))",
+        "contained",
+        "quotaon",
+        "web",
+    ),
     Hidden("not_parent", "(not (container_t))", "httpd_t not_parent (process (ptrace))", "separate", "httpd_t can act"),
+    Hidden(
+        "other_containers", _BUT_PARENT, "httpd_t other_containers (process (ptrace))", "separate", "httpd_t can act"
+    ),
+    Hidden("more_files", _FILES, "httpd_t more_files (file (quotaon))", "separate", "httpd_t can act", "web"),
+    Hidden(
+        "more_files",
+        "(and (non_security_file_type) (not (shadow_t)))",
+        "container_init_t more_files (file (read open))",
+        "separate",
+        "of another kind may",
+        "web",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(mlsconstrain (process (ptrace)) (or (eq l1 l2) (eq t1 other_containers)))",
+        "separate",
+        "binds less than container_t",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(constrain (file (write)) (neq t1 other_containers))",
+        "complete",
+        "binds more than container_t",
+    ),
+    Hidden(
+        "more_files",
+        _FILES,
+        "(mlsconstrain (file (quotaon)) (or (eq l1 l2) (eq t2 more_files)))",
+        "separate",
+        "binds less than container_file_t",
+        "web",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(typetransition other_containers etc_t file shadow_t)",
+        "separate",
+        "all others of mcs_constrained_type but container_t",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(rangetransition other_containers etc_t file ((s0)(s0)))",
+        "separate",
+        "all others of mcs_constrained_type but container_t",
+    ),
 ]
 
 
