@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
-from labelgen.errors import LabelgenError
+from labelgen.errors import LabelgenError, printable
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
@@ -79,7 +79,9 @@ def parse(line: str) -> Optional[Denial]:
     found = _AVC.search(line)
     if found is None:
         return None
-    fields = {key: value.strip('"') for key, value in _FIELD.findall(line)}
+    fields = {
+        key: _untrusted(value) if key in ("comm", "name", "path") else value for key, value in _FIELD.findall(line)
+    }
     perms = tuple(found["perms"].split())
     # name_connect is about the destination, everything else about the socket's own port.
     port = fields.get("dest") if "name_connect" in perms else fields.get("src")
@@ -87,6 +89,16 @@ def parse(line: str) -> Optional[Denial]:
                   int(port) if port and port.isdigit() else None, fields.get("comm", ""),
                   fields.get("path", fields.get("name", "")), fields.get("permissive") == "1",
                   _hexadecimal(fields.get("ioctlcmd", "")))  # fmt: skip
+
+
+def _untrusted(value: str) -> str:
+    """A string of others in the log: in quotes or, where it has a space, a quote or what does not print, in hexadecimal
+    (kernel/audit.c: audit_string_contains_control, audit_log_n_hex). ausearch -i writes such strings without either."""
+    if re.fullmatch(r"(?:[0-9A-F]{2})+", value):
+        content = bytes.fromhex(value)
+        if any(byte == ord('"') or not 0x21 <= byte <= 0x7E for byte in content):
+            return printable(content.decode(errors="replace"))
+    return value.strip('"')
 
 
 def _hexadecimal(text: str) -> Optional[int]:
@@ -116,6 +128,8 @@ class Explanation:
                 "permissions": list(denial.perms), "port": denial.port, "comm": denial.comm,
                 "name": denial.name, "permissive": denial.permissive}  # fmt: skip
 
+
+_PRIVATE = re.compile(r"_(?:content|data)_t$")  # what the types of a role's own files end in
 
 # What stands in a line of a role file for the number that the log does not say.
 ANY_PORT = "PORT"
@@ -193,7 +207,7 @@ def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Expla
     reach = roles.get(denial.source)
     what = f"{denial.target}:{denial.tclass} {' '.join(denial.perms)}"
     if reach is None:
-        return Explanation(denial, "", "other", "", f"{denial.source} is not a role of this build")
+        return _of_another(denial, roles, policy, what)
     name = denial.source[len("lxc_") : -len("_t")]
     is_network = _is_network(denial, reach)
     if is_network and not _granted(reach, denial):
@@ -208,12 +222,24 @@ def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Expla
     return Explanation(denial, name, reason.kind, reason.claim, reason.message, reason.allow)
 
 
+def _of_another(denial: Denial, roles: Mapping[str, Reach], policy: Source, what: str) -> Explanation:
+    """A denial of who is no role: of what it wanted of a role or its files, or of nothing that is labelgen's."""
+    owner = _PRIVATE.sub("_t", denial.target)
+    if owner not in roles:
+        return Explanation(denial, "", "other", "", f"{denial.source} is not a role of this build")
+    name, found = owner[len("lxc_") : -len("_t")], policy()
+    if isinstance(found, LabelgenError):
+        return _unknown(denial, name, what, False, found.message.splitlines()[0])
+    reason = found.of_another(denial, name)
+    return Explanation(denial, name, reason.kind, reason.claim, reason.message, reason.allow)
+
+
 def _unknown(denial: Denial, name: str, what: str, is_network: bool, why: str) -> Explanation:
     """What can be said without a policy."""
     about = (
         "is granted in this build; whether by another policy, a boolean or a constraint it was refused"
         if is_network
-        else "is not about the network; whether the role may do that"
+        else f"is not about the network; whether {denial.source} may do that"
     )
     return Explanation(denial, name, "unknown", "", f"{what} {about}, is not known here: {why}",
                        "name the policy with --policy, or the base with --base")  # fmt: skip

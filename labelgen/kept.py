@@ -118,6 +118,10 @@ class KeptReasons(Reasons):
         """As of Reasons."""
         return self._asked(super().of, lambda: self._whole.of(denial), denial)
 
+    def of_another(self, denial: Denial, role: str) -> Reason:
+        """As of Reasons: what others may do is not kept."""
+        return self._whole.of_another(denial, role)
+
     def _asked(self, kept: Callable[[Denial], Answer], whole: Callable[[], Answer], denial: Denial) -> Answer:
         try:
             return kept(denial)

@@ -20,6 +20,7 @@ from labelgen.policy import Policy
 if TYPE_CHECKING:
     from labelgen.denials import Denial, Label
 
+AGAIN = "`labelgen verify --build build` says how), build and install again"
 VOLUME = "-v PATH:PATH:Z for this container alone, :z for several"
 
 
@@ -56,7 +57,15 @@ class Reasons:
         return not known or bool(_Asked(self, denial).lacking)
 
     def of(self, denial: Denial) -> Reason:
-        """Why the policy refuses what was denied, or that it does not."""
+        """Why the policy refuses a role what was denied, or that it does not."""
+        return self._of_another_policy(denial) or _Asked(self, denial).reason()
+
+    def of_another(self, denial: Denial, role: str) -> Reason:
+        """Why the policy refuses another domain what it wanted of a role or of its files, or that it does not."""
+        return self._of_another_policy(denial) or _Asked(self, denial, role).reason_of_another()
+
+    def _of_another_policy(self, denial: Denial) -> Optional[Reason]:
+        """That the policy does not know what was denied, where it does not."""
         for name in (denial.source, denial.target):
             if self.policy.resolve(name) is None:
                 return Reason("stale", "", f"{self.name} has no type {name}: it was refused by another policy")
@@ -64,15 +73,15 @@ class Reasons:
         if unknown:
             what = f"permission {unknown[0]} of the class {denial.tclass}"
             return Reason("stale", "", f"{self.name} has no {what}: it was refused by another policy")
-        return _Asked(self, denial).reason()
+        return None
 
 
 class _Asked:
     """One denial, held against the policy. Of what it names, `lacking` are the permissions that no rule grants."""
 
-    def __init__(self, reasons: Reasons, denial: Denial) -> None:
+    def __init__(self, reasons: Reasons, denial: Denial, role: str = "") -> None:
         self.reasons, self.policy, self.denial = reasons, reasons.policy, denial
-        self.role = denial.source[len("lxc_") : -len("_t")]
+        self.role = role or denial.source[len("lxc_") : -len("_t")]
         self.source = denial.source
         self.target = self.policy.resolve(denial.target) or denial.target
         self.parent = self.policy.bounds.get(self.source)
@@ -102,6 +111,35 @@ class _Asked:
         with_rule = (self.categories, self.constraint, self.boolean, self.ioctl, self.bound, self.granted)
         found = (ask() for ask in (no_rule if self.lacking else with_rule))
         return next(reason for reason in found if reason is not None)
+
+    def reason_of_another(self) -> Reason:
+        """Why somebody else is refused something of the role or of its files."""
+        if self.lacking:
+            return self.unlike_the_counterpart()
+        found = (ask() for ask in (self.constraint, self.boolean, self.granted))
+        return next(reason for reason in found if reason is not None)
+
+    def unlike_the_counterpart(self) -> Reason:
+        """What no rule lets another do to the role or its files, held against plain containers and theirs."""
+        counterpart = self.policy.bounds.get(self.target, "")
+        if not counterpart or self.lacks(self.source, counterpart, self.lacking):
+            than = f", nor on {counterpart}" if counterpart else ""
+            return Reason("other", "", f"{self.source} is no role, and no rule lets it act so on {self.target}{than}")
+        if self.denial.tclass in FILE_CLASSES:
+            return Reason("deliberate", "separate",
+                          f"deliberate: {self.what} is {self.role}'s alone; {self.source} may use files of plain "
+                          f"containers ({counterpart})")  # fmt: skip
+        if self.condition_of_starting(counterpart) is False:
+            return Reason("deliberate", "separate",
+                          f"deliberate: {self.source} starts no containers, and may act on plain ones "
+                          f"({counterpart}) only: {self.what}")  # fmt: skip
+        return Reason("parent", "enterable",
+                      f"a fault: {self.source} may act so on {counterpart}, so it should on {self.target}: the base "
+                      f"changed since the build ({AGAIN}")  # fmt: skip
+
+    def condition_of_starting(self, domain: str) -> Condition:
+        """When the source starts containers in a domain."""
+        return self.grants(self.source).condition(("process", "transition"), self.policy.bits[domain])
 
     # -- no rule grants it
 
@@ -145,7 +183,7 @@ class _Asked:
             return None
         return Reason("parent", "complete",
                       f"a fault: {self.parent} may use {self.what}, so the role should: the base changed since the "
-                      "build (`labelgen verify --build build` says how), build and install again")  # fmt: skip
+                      f"build ({AGAIN}")  # fmt: skip
 
     def label(self) -> Optional[Reason]:
         """Files that would be let with the label of containers' files."""

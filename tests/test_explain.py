@@ -73,6 +73,26 @@ CASES = {
     "port": (line("name_connect", of("smtp_port_t"), "tcp_socket", "dest=25"), "deliberate", "connect: {tcp: [25]}", 0),
     "port granted": (line("name_bind", of("http_port_t"), "tcp_socket", "src=80"), "stale", "", 1),
     "administers the network": (line("net_admin", ME, "capability", "capability=12"), "deliberate", "", 0),
+    "another starts it": (
+        line("transition", of("lxc_api_t", "", "system_r"), "process", source=of("initrc_t", role="system_r")),
+        "other",
+        "",
+        0,
+    ),
+    "a runtime starts it": (
+        line(
+            "transition", of("lxc_api_t", "", "system_r"), "process", source=of("container_runtime_t", role="system_r")
+        ),
+        "stale",
+        "",
+        1,
+    ),
+    "another opens its files": (
+        line("read", of("lxc_api_content_t"), "file", source=of("container_init_t", role="system_r")),
+        "deliberate",
+        "",
+        0,
+    ),
     "not a role": (line("read", of("etc_t"), "file", source=of("sshd_t", role="system_r")), "other", "", 0),
 }
 
@@ -83,6 +103,39 @@ def test_each_cause_is_told_with_its_cure(place: Place, text: str, kind: str, al
     assert found["kind"] == kind, found
     assert allow in found["allow"] if allow else not found["allow"], found
     assert ended == status
+
+
+def test_who_acts_on_plain_containers_only_is_told_apart(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """Who starts containers is to start roles too: what he may do to plain ones only is a fault."""
+    more = tmp_path / "more.cil"
+    more.write_text(
+        "(allow container_runtime_t container_t (process (setpgid)))(allow httpd_t container_t (process (signal)))"
+    )
+    reasons = Reasons(Policy(reference_roles.link(tmp_path, [more])), "this policy")
+    target, kinds = of("lxc_web_t", "", "system_r"), {}
+    for source, perm in (("container_runtime_t", "setpgid"), ("httpd_t", "signal"), ("httpd_t", "sigkill")):
+        denial = denials.parse(line(perm, target, "process", source=of(source, role="system_r")))
+        assert denial is not None
+        reason = reasons.of_another(denial, "web")
+        kinds[source, perm] = (reason.kind, reason.claim)
+    assert list(kinds.values()) == [("parent", "enterable"), ("deliberate", "separate"), ("other", "")]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("comm=6E67696E7820776F726B6572", "nginx worker"),  # audit_log_n_hex of what has a space
+        ('comm="6E67696E78"', "6E67696E78"),  # a name of such letters is in quotes
+        ("comm=FFFE", "\ufffd\ufffd"),  # no text at all
+        ("comm=4142", "4142"),  # ausearch -i: AB would stand in the log as it is
+        ("comm=cafe", "cafe"),  # the kernel writes capital letters
+        ("comm=1B5B324A", "\ufffd[2J"),  # nothing that commands a terminal
+    ],
+)
+def test_what_the_log_has_in_hexadecimal_is_read(written: str, meant: str) -> None:
+    denial = denials.parse(line("read", of("etc_t"), "file").replace('comm="x"', written))
+    assert denial is not None
+    assert denial.comm == meant
 
 
 UNNUMBERED = {
