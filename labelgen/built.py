@@ -50,10 +50,12 @@ def _is_manifest(data: Any) -> bool:
 
 
 class Told(NamedTuple):
-    """The unix sockets of others that a role may talk to (domain and permission), and its files (access and path)."""
+    """The unix sockets of others that a role may talk to (domain and permission), its files (access and path), and the
+    ports that it can use and does not declare (action, protocol and numbers)."""
 
     ways_out: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
+    neighbours: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class BuiltTree:
                 item["role"]: Told(
                     tuple((way["domain"], way["permission"]) for way in item["ways_out"]),
                     tuple((files["access"], files["path"]) for files in item["files"]),
+                    tuple((port["action"], port["protocol"], port["ports"]) for port in item["neighbours"]),
                 )
                 for item in _load(path)["roles"]
             }

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from labelgen import output as outputs
 from labelgen.access import Access
-from labelgen.built import open_tree
+from labelgen.built import Told, open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
 from labelgen.network import LEADING, PROTOCOLS, TALKS, UNDOING
 from labelgen.policy import Policy
-from labelgen.ports import as_text
+from labelgen.ports import as_text, of_text
 from labelgen.reach import Reach, Reacher, port_table
 
 # Two builds are compared without what reads role files and makes builds.
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Surface:
-    """What a role can do on the network, to compare: the ports of each action and protocol, and everything else by
-    name (sockets, capabilities, port types, ways out, files, ...)."""
+    """What a role can do on the network, to compare: the ports of each action and protocol, those of them that are only
+    neighbours of declared ones, and everything else by name (sockets, capabilities, port types, ways out, files, ...).
+    """
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    neighbours: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=dict)
 
     def add_ports(self, action: str, protocol: str, ranges: Iterable[tuple[int, int]]) -> None:
@@ -98,11 +100,13 @@ def of_reach(reach: Reach) -> Surface:
     return surface
 
 
-def _with(surface: Surface, ways: Iterable[tuple[str, str]], files: Iterable[tuple[str, str]] = ()) -> Surface:
-    """A surface with the domains whose unix sockets a role may talk to (each with the permission), and its files (each
-    with the access)."""
-    surface.names["ways out"] = {f"talk to the unix sockets of {domain} ({perm})" for domain, perm in ways}
-    surface.names["files"] = {f"{access} {path}" for access, path in files}
+def _with(surface: Surface, told: Told) -> Surface:
+    """A surface with what a verdict tells besides."""
+    surface.names["ways out"] = {f"talk to the unix sockets of {domain} ({perm})" for domain, perm in told.ways_out}
+    surface.names["files"] = {f"{access} {path}" for access, path in told.files}
+    for action, protocol, ports in told.neighbours:
+        numbers = surface.neighbours.setdefault((action, protocol), set())
+        numbers.update(number for low, high in of_text(ports) for number in range(low, high + 1))
     return surface
 
 
@@ -110,16 +114,19 @@ def of_build(folder: Path) -> dict[str, Surface]:
     """role -> its surface in a built tree. Raises InputError where it is none."""
     tree = open_tree(folder)
     verdicts = tree.verdicts()
-    return {
-        name: _with(of_reach(reach), verdicts[name].ways_out, verdicts[name].files)
-        for name, reach in tree.reach().items()
-    }
+    return {name: _with(of_reach(reach), verdicts[name]) for name, reach in tree.reach().items()}
 
 
 def of_verdict(role: RoleVerdict) -> Surface:
     """What a role can do by the policy that the verdict is about."""
-    ways = ((way.domain, way.permission) for way in role.ways_out)
-    return _with(of_reach(role.reach), ways, ((files.access, files.path) for files in role.files))
+    return _with(
+        of_reach(role.reach),
+        Told(
+            tuple((way.domain, way.permission) for way in role.ways_out),
+            tuple((files.access, files.path) for files in role.files),
+            tuple((item.action, item.protocol, item.ports) for item in role.neighbours),
+        ),
+    )
 
 
 def of_policy(path: Path) -> dict[str, Surface]:
@@ -128,7 +135,7 @@ def of_policy(path: Path) -> dict[str, Surface]:
     reacher, access = Reacher(policy, port_table(policy)), Access(policy)
     found = {}
     for name in policy.names(policy.attributes.get(DOMAIN, 0)):
-        surface = _with(of_reach(reacher.of(name)), _talks(access, name))
+        surface = _with(of_reach(reacher.of(name)), Told(tuple(_talks(access, name)), (), ()))
         surface.names["beyond"] = set(_beyond(access, name))
         found[name[len("lxc_") : -len("_t")]] = surface
     return found
@@ -196,10 +203,17 @@ def between(old: Mapping[str, Surface], new: Mapping[str, Surface]) -> list[Chan
 def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
     for key in sorted({*old.ports, *new.ports}):
         before, after = old.ports.get(key, set()), new.ports.get(key, set())
-        for sign, numbers in (("+", after - before), ("-", before - after)):
+        beside_before, beside = old.neighbours.get(key, set()), new.neighbours.get(key, set())
+        for sign, what, numbers in (
+            ("+", "", after - before - beside),
+            ("+", "neighbours: ", (after - before) & beside),
+            ("-", "", before - after - beside_before),
+            ("-", "neighbours: ", (before - after) & beside_before),
+            ("+", "declared, and no longer a neighbour: ", (before & after & beside_before) - beside),
+            ("-", "declared, and now a neighbour: ", (before & after & beside) - beside_before),
+        ):
             if numbers:
-                action, protocol = key
-                yield sign, f"{action} {protocol}/{as_text((n, n) for n in sorted(numbers))}"
+                yield sign, f"{what}{key[0]} {key[1]}/{as_text((n, n) for n in sorted(numbers))}"
     for kind in sorted({*old.names, *new.names}):
         was, now = old.names.get(kind, set()), new.names.get(kind, set())
         if kind == "permissions":

@@ -121,3 +121,9 @@ def as_text(ranges: Iterable[tuple[int, int]]) -> str:
         else:
             joined.append((low, high))
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in joined)
+
+
+def of_text(text: str) -> list[tuple[int, int]]:
+    """The ranges that `as_text` wrote. Raises ValueError for anything else."""
+    ends = (part.split("-") for part in text.split(", "))
+    return [(int(part[0]), int(part[-1])) for part in ends]

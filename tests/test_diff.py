@@ -33,6 +33,18 @@ def test_builds_differ_by_what_their_roles_can_do(place: Place) -> None:
     assert place.call("diff", "old", "old").status == 0
 
 
+def test_neighbours_of_declared_ports_are_set_apart(place: Place) -> None:
+    """80, 81 and 443 have one type on the reference; SSH's has port 22 alone."""
+    for name, ports in (("old", "22"), ("new", "80"), ("more", "80, 443")):
+        place.role(binds(ports))
+        place.build("--output", name).held()
+    done = place.call("diff", "old", "new")
+    assert done.stdout.startswith("web: + bind tcp/80; + neighbours: bind tcp/81, 443")
+    assert "; - bind tcp/22" in done.stdout
+    assert place.call("diff", "new", "more").stdout == "web: + declared, and no longer a neighbour: bind tcp/443\n"
+    assert place.call("diff", "more", "new").stdout == "web: - declared, and now a neighbour: bind tcp/443\n"
+
+
 def test_builds_differ_by_the_files_of_their_roles(place: Place) -> None:
     files = "files:\n  - {{path: '/srv/lxc/web/{}(/.*)?', access: {}}}\n"
     for name, path, access in (("old", "a", "read"), ("new", "a", "write"), ("other", "b", "read")):

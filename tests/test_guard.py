@@ -61,13 +61,13 @@ def test_a_port_that_joins_a_declared_one_makes_the_role_wider(built: Path, tmp_
     base = changed(tmp_path / "base", PORT.format(81), f"{PORT.format(81)}\n{PORT.format(8888)}")
     status, told = verify(built, base)
     assert (status, told["states"]) == (0, {"dns": "same", "ftp": "same", "nonet": "same", "web": "wider"})
-    assert told["changes"] == [{"role": "web", "sign": "+", "what": "bind tcp/8888"}]
+    assert told["changes"] == [{"role": "web", "sign": "+", "what": "neighbours: bind tcp/8888"}]
 
 
 def test_a_port_that_leaves_makes_the_role_narrower(built: Path, tmp_path: Path) -> None:
     status, told = verify(built, changed(tmp_path / "base", PORT.format(81), ""))
     assert (status, told["states"]["web"], told["states"]["dns"]) == (0, "narrower", "same")
-    assert told["changes"] == [{"role": "web", "sign": "-", "what": "bind tcp/81"}]
+    assert told["changes"] == [{"role": "web", "sign": "-", "what": "neighbours: bind tcp/81"}]
 
 
 def test_a_declared_port_that_leaves_breaks_the_role(built: Path, tmp_path: Path) -> None:
