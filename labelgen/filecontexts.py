@@ -187,8 +187,19 @@ class FileContexts:
         return (alias for alias in self.aliases if _is_below(alias.meant, stem(path)))
 
 
+_WHOLE = "(/.*)?"
+
+
 def _is_below(path: str, folder: str) -> bool:
     return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def is_within(path: str, tree: str) -> bool:
+    """Whether all that the expression `path` matches is in a tree (`FOLDER(/.*)?`); False where that is not seen."""
+    folder, start = tree[: -len(_WHOLE)], stem(path)
+    if not tree.endswith(_WHOLE) or not _is_literal(folder):
+        return False
+    return start.startswith(f"{stem(folder)}/") or (_is_literal(path) and start == stem(folder))
 
 
 def _may_meet(one: str, other: str) -> bool:

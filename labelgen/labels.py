@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from labelgen.derivation import FILE_CLASSES
-from labelgen.filecontexts import FileContexts
+from labelgen.filecontexts import FileContexts, is_within
 from labelgen.policy import Rule
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
         if rule.source != subject.domain and not _starts(subject, rule):
             words = f"what {rule.source} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
             yield subject.finding("separate", words, (str(rule),))
-    declared = {entry.path: subject.file_types[entry.access] for entry in subject.role.files}
+    declared = [(entry.path, subject.file_types[entry.access]) for entry in subject.role.files]
     contexts = subject.verification.file_contexts or FileContexts()
     for context in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
-        if declared.get(context.path) != context.type:
+        if not any(
+            context.type == own_type and (context.path == path or is_within(context.path, path))
+            for path, own_type in declared
+        ):
             words = f"the file context {context.path} gives {context.type} to files that are not the role's"
             yield subject.finding("separate", words)
     for number, entry in enumerate(subject.role.files):

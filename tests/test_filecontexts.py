@@ -8,7 +8,7 @@ import pytest
 
 from labelgen import programs
 from labelgen.expressions import meet
-from labelgen.filecontexts import Alias, FileContext, FileContexts
+from labelgen.filecontexts import Alias, FileContext, FileContexts, is_within
 
 MINE = "/srv/lxc/web(/.*)?"
 
@@ -140,3 +140,23 @@ def test_an_escaped_sign_ends_no_plain_part() -> None:
     contexts = FileContexts([], [Alias("/srv/lxc/other", "/elsewhere")])
     assert list(contexts.hiding(r"/srv/lxc/\.web(/.*)?")) == []
     assert list(contexts.hiding("/srv/lxc/.web(/.*)?")) == list(contexts.aliases)
+
+
+@pytest.mark.parametrize(
+    ("path", "tree", "within"),
+    [
+        ("/srv/a/b(/.*)?", "/srv/a(/.*)?", True),
+        ("/srv/a/[^/]*", "/srv/a(/.*)?", True),
+        ("/srv/a", "/srv/a(/.*)?", True),
+        ("/srv/a\\.b/c", "/srv/a\\.b(/.*)?", True),
+        ("/srv/a.*", "/srv/a(/.*)?", False),  # /srv/ab
+        ("/srv/ab(/.*)?", "/srv/a(/.*)?", False),
+        ("/srv/a/?b", "/srv/a(/.*)?", False),  # /srv/ab
+        ("/srv/a/b|/etc", "/srv/a(/.*)?", False),
+        ("/srv(/.*)?", "/srv/a(/.*)?", False),
+        ("/srv/a/b", "/srv/[ab](/.*)?", False),  # it is, and this is not seen
+        ("/srv/a/b", "/srv/a/b", False),  # no tree
+    ],
+)
+def test_what_is_within_a_tree(path: str, tree: str, within: bool) -> None:
+    assert is_within(path, tree) is within
