@@ -25,6 +25,7 @@ from typing import Any, Callable, Optional
 from labelgen import __version__, bundle, capabilities, filecontexts, local, ours, output, programs, rpmdb
 from labelgen.cache import cache_folder
 from labelgen.errors import InputError, LabelgenError
+from labelgen.gathering import said_once
 
 REFERENCE = "reference"
 HOST = "host"
@@ -448,7 +449,8 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping
         file: local.with_tunables(local.with_handle_unknown(local.without(text, own), settings), extra)
         for file, text in _others(source, texts).items()
     }
-    whole = b"".join((*modules.values(), local.of_base(own, modules.values())))
+    linked = dict(zip(modules, said_once(list(modules.values()))))
+    whole = b"".join((*linked.values(), local.of_base(own, modules.values())))
     for name, content in extra.items():
         (folder / name).write_bytes(content)
     (folder / "base.cil").write_bytes(whole)
@@ -463,7 +465,7 @@ def _make_from_modules(source: Source, contents: Sequence[bytes], extra: Mapping
             f"{source.name}: the modules of this base do not link:\n{_words_by_module(modules, mls) or error.stderr}",
             "a base needs all the modules that its modules require",
         ) from error
-    (folder / "base.json").write_text(json.dumps({"mls": mls, "modules": _places(source, modules)}), encoding="utf-8")
+    (folder / "base.json").write_text(json.dumps({"mls": mls, "modules": _places(source, linked)}), encoding="utf-8")
 
 
 def _places(source: Source, modules: Mapping[Path, bytes]) -> list[tuple[str, int]]:

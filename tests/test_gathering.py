@@ -10,7 +10,7 @@ from bases import BuiltRoles, OnBase
 from labelgen import base as bases
 from labelgen import build
 from labelgen.errors import LinkError
-from labelgen.gathering import gathered
+from labelgen.gathering import gathered, said_once
 
 # What pp makes of a module with an optional block, and signs in a string that would look like the end of one.
 OPTIONAL = """\
@@ -48,6 +48,28 @@ def test_a_requirement_stays_in_its_optional_block(reference_roles: BuiltRoles, 
     bases.link([base, whole], True, tmp_path / "other")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert whole.read_text().count("cil_gen_require") == 3 + 2  # in the blocks, and the types and SELinux roles of all
+
+
+def test_what_modules_require_twice_is_left_out_and_they_link_alike(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    files = [*list(reference_roles.cil.values())[1:], *(tmp_path / name for name in ("extra.cil", "more.cil"))]
+    for path, (old, new) in zip(files[-2:], ((b"extra_t", b"extra_t"), (b"extra_", b"more_"))):
+        path.write_bytes(OPTIONAL.encode().replace(old, new))
+    base, whole = reference_roles.prepared.base.cil, tmp_path / "whole.cil"
+    once = said_once([path.read_bytes() for path in files])
+    whole.write_bytes(b"".join(once))
+    bases.link([base, *files], True, tmp_path / "one")
+    bases.link([base, whole], True, tmp_path / "other")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    told = [line.strip() for line in whole.read_bytes().splitlines() if b"cil_gen_require" in line]
+    # What is required in a block only stays there: the type that is nowhere, and the types that the modules declare.
+    twice = [b"(typeattributeset cil_gen_require no_such_t)"] * 2
+    inside = [b"(typeattributeset cil_gen_require %s)" % name for name in (b"extra_t", b"more_t")]
+    assert sorted(line for line in told if told.count(line) > 1) == twice
+    assert set(inside) < set(told)
+    web = b"(typeattributeset cil_gen_require lxc_web_t)"
+    assert [web in text for text in once[-2:]] == [True, False]
 
 
 def test_what_is_required_and_missing_is_told_of_the_module_that_requires_it(
