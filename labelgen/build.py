@@ -182,7 +182,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = Fa
     renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
     with output.whole(destination) as folder, output.temporary() as scratch:
         progress(f"compiling {len(modules) + 1} modules")
-        compiled = compile_all(_write_sources(folder, renderer, modules))
+        compiled = compile_all(_write_sources(folder, renderer, modules), len(modules) + 1)
         progress(f"linking onto the base {prepared.base.name}")
         linked = scratch / "policy"
         tools, digests = programs.meanwhile(

@@ -158,17 +158,23 @@ def _known(kill: Callable[[], None]) -> Iterator[None]:
 
 
 def _to_its_end(
-    argv: Sequence[str], stdin: bytes, cwd: Optional[Path], environment: Mapping[str, str], timeout: float
+    argv: Sequence[str], stdin: bytes, cwd: Optional[Path], environment: Mapping[str, str], timeout: float, group: bool
 ) -> subprocess.CompletedProcess[bytes]:
-    """As subprocess.run, and known to `_running` meanwhile."""
+    """As subprocess.run, and known to `_running` meanwhile; with `group` a program that starts others, which are ended
+    with it."""
     pipe = subprocess.PIPE
     given = pipe if stdin else subprocess.DEVNULL
-    process = subprocess.Popen(argv, stdin=given, stdout=pipe, stderr=pipe, cwd=cwd, env=environment)
-    with process, _known(process.kill):
+    process = subprocess.Popen(
+        argv, stdin=given, stdout=pipe, stderr=pipe, cwd=cwd, env=environment, start_new_session=group
+    )
+    kill = partial(_kill_group, process) if group else process.kill
+    with process, _known(kill):
         try:
             stdout, stderr = process.communicate(stdin or None, timeout)
         except BaseException:
-            process.kill()
+            kill()
+            if group:
+                process.communicate()  # until the last of them is gone
             raise
     return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
@@ -273,19 +279,21 @@ def run(
     cwd: Optional[Path] = None,
     environment: Optional[Mapping[str, str]] = None,
     timeout: float = TIMEOUT_SECONDS,
+    group: bool = False,
 ) -> Completed:
     """Run `program` to its end in the C locale and return what it printed.
 
     Takes: `makes`, a file that it must leave; `stdin`, the bytes it reads; `environment`, added to this process's own;
-    `timeout` in seconds. Raises ProgramMissing, ProgramFailed, NothingMade.
+    `timeout` in seconds; `group`, whether it starts others, which end with it. Raises ProgramMissing, ProgramFailed,
+    NothingMade.
     """
     argv = [find(program), *map(str, arguments)]
     surroundings = {**os.environ, **(environment or {}), "LC_ALL": "C"}
     try:
         if current_thread() is main_thread():
-            done = _in_a_thread(lambda: _to_its_end(argv, stdin, cwd, surroundings, timeout))
+            done = _in_a_thread(lambda: _to_its_end(argv, stdin, cwd, surroundings, timeout, group))
         else:  # one of the workers, which is not interrupted
-            done = _to_its_end(argv, stdin, cwd, surroundings, timeout)
+            done = _to_its_end(argv, stdin, cwd, surroundings, timeout, group)
     except subprocess.TimeoutExpired as error:
         raise ProgramFailed(argv, f"did not end within {timeout:g} seconds") from error
     except OSError as error:
@@ -327,7 +335,7 @@ def _drain(stream: IO[bytes], put: Callable[[bytes], None]) -> Thread:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill `process` and every process of its group, which User Mode Linux fills with the processes of its guest."""
+    """Kill `process` and every process of its group: what a shell started, the processes of User Mode Linux's guest."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -390,11 +398,16 @@ def watch(
         return Completed(tuple(argv), b"".join(said), _whole(errors))
 
 
+def processors() -> int:
+    """How many programs this machine runs at a time."""
+    return os.cpu_count() or 1
+
+
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`function` of every item, as many at a time as there are processors; results in the order of the items.
 
     For functions that wait for programs. Raises the first error, in that order; then, and when the process is
     interrupted, what still runs is killed.
     """
-    with workers(os.cpu_count() or 1) as pool:
+    with workers(processors()) as pool:
         return list(in_turn(pool, function, items))

@@ -42,7 +42,7 @@ class BuiltRoles:
         prepared = build.prepare(inputs, quiet)
         modules = role_modules(prepared.files, prepared.facts)
         renderer = Renderer(inputs.templates, prepared.base, prepared.facts)
-        return cls(prepared, tuple(compile_all(build._write_sources(folder, renderer, modules))))
+        return cls(prepared, tuple(compile_all(build._write_sources(folder, renderer, modules), len(modules) + 1)))
 
     def again_on(self, replacements: Sequence[tuple[str, str]], extra: Path, folder: Path) -> BuiltRoles:
         """The same roles built on this base with changes: replacements in its CIL, and more CIL."""

@@ -28,7 +28,7 @@ from commandline import (
     tree,
 )
 
-from labelgen import base, programs
+from labelgen import base, output, programs
 from labelgen.shipped import packaged
 
 REFERENCE = Path(base.__file__).parent / "reference"
@@ -535,3 +535,24 @@ def test_a_name_full_of_signs_is_a_name(place: Place) -> None:
         place.build(f"--output={name}").held()
         assert_whole(place.folder / name)
     assert (place.folder / ".mine-precious").is_dir()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "é\n", "roles": [{"a": [1, {"b": None}]}, "x"], "files": {"p": "q", "r": []}, "none": [], "nil": {}},
+        {"one": True},
+    ],
+)
+def test_what_is_written_is_what_json_reads(tmp_path: Path, data: dict[str, object]) -> None:
+    output.write_json(tmp_path / "data.json", data)
+    text = (tmp_path / "data.json").read_text(encoding="utf-8")
+    assert json.loads(text) == data
+    assert list(json.loads(text)) == list(data)
+    assert text.endswith("}\n")
+
+
+def test_what_is_in_a_list_has_a_line_each(tmp_path: Path) -> None:
+    output.write_json(tmp_path / "data.json", {"roles": [{"a": 1}, {"a": 2}], "files": {"p": "q"}})
+    lines = (tmp_path / "data.json").read_text().splitlines()
+    assert lines == ["{", ' "roles": [', '  {"a": 1},', '  {"a": 2}', " ],", ' "files": {', '  "p": "q"', " }", "}"]

@@ -37,7 +37,7 @@ def make_tree(
         (folder / module / f"{module}.fc").write_text(contexts.get(module[len("lxc_") :], ""))
     for name, cil in ports.items():
         (folder / f"lxc_{name}" / f"lxc_{name}_ports.cil").write_text(cil)
-    compiled = compile_all([folder / module for module in sources])
+    compiled = compile_all([folder / module for module in sources], len(sources))
     verdicts = [{"role": name, "summary": summaries.get(name, "A role of the tests.")} for name in roles]
     output.write_json(folder / "verdict.json", {"holds": True, "roles": verdicts})
     output.write_json(folder / "reach.json", {})
