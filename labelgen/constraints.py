@@ -94,11 +94,11 @@ class Constraints:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.about: dict[tuple[str, str], list[Constraint]] = {}
+        self.by_class: dict[str, list[Constraint]] = {}
         for constraint in policy.constraints:
             if not constraint.kind.endswith("validatetrans"):
-                for perm in constraint.perms:
-                    self.about.setdefault((constraint.tclass, perm), []).append(constraint)
+                self.by_class.setdefault(constraint.tclass, []).append(constraint)
+        self.about = cache(self._about)
         self.seen_as = cache(self._seen_as)
         # Policies say one expression of many classes.
         self._met: dict[tuple[object, ...], dict[tuple[object, ...], bool]] = {}
@@ -136,17 +136,22 @@ class Constraints:
         bit = self.policy.bits[type_name]
         return sum(1 << number for number, bits in enumerate(self._type_sets) if bits & bit)
 
+    def _about(self, tclass: str, perm: str) -> list[Constraint]:
+        """The constraints on a permission."""
+        return [constraint for constraint in self.by_class.get(tclass, ()) if perm in constraint.perms]
+
     def refusing(self, source: Context, target: Context, tclass: str, perm: str) -> tuple[Constraint, ...]:
         """The constraints that refuse an access between two contexts (constraint_expr_eval, ss/services.c).
 
         Types that constraints cannot tell apart get the answer that was found for the first of them.
         """
-        if (tclass, perm) not in self.about:
+        about = self.about(tclass, perm)
+        if not about:
             return ()
         types = (self.seen_as(source.type), self.seen_as(target.type), source.type == target.type)
         key = (*types, source.rest, target.rest)
         found = []
-        for constraint in self.about[tclass, perm]:
+        for constraint in about:
             met = self._met.setdefault(constraint.expression, {})
             if key not in met:
                 met[key] = self.holds(constraint, source, target)

@@ -31,8 +31,8 @@ def digest(path: Path) -> str:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON that people can read too: sorted nowhere, a line for each item of the lists and mappings in `data`, with
-    a last newline. (json indents what is in those, too, and takes eight times as long for it.)"""
+    """Write JSON that people can read too: a line for each item of the lists and mappings in `data`, in their order,
+    with a last newline. (json indents what is in those, too, and takes eight times as long for it.)"""
     parts = ",\n".join(f" {_as_json(key)}: {_in_lines(value)}" for key, value in data.items())
     path.write_text(f"{{\n{parts}\n}}\n", encoding="utf-8")
 
