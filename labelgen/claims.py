@@ -69,30 +69,29 @@ KEPT_APART = {
 }
 # By these a process takes another label for itself.
 BECOMING = (("process", "dyntransition"), ("process", "transition"))
-LEFT_TO_THE_BASE = {
-    # hooks.c: selinux_task_kill, selinux_task_getpgid and their like, selinux_ptrace_access_check, selinux_getprocattr
-    "process": (
-        *("getattr", "getcap", "getpgid", "getrlimit", "getsched", "getsession", "setpgid", "setrlimit", "setsched"),
-        *("sigchld", "signull"),
-    ),
-    "fd": ("use",),
-    "unix_stream_socket": ("connectto",),
-    "unix_dgram_socket": ("sendto",),
-    "lnk_file": ("create", "read", "relabelfrom", "rename", "unlink"),
-    "sock_file": ("create", "relabelfrom", "unlink", "write"),
-    "fifo_file": ("create", "open", "read", "relabelfrom", "unlink", "write"),
-    # hooks.c, open_file_to_av: whoever opens another's device may do so to append.
-    "chr_file": ("append", "open", "read", "relabelfrom", "write"),
-    "blk_file": ("append", "open", "read", "relabelfrom", "write"),
-    "key": ("read", "view", "write"),
-    "shm": ("read", "unix_read", "unix_write", "write"),
-    "sem": ("read", "unix_write", "write"),
-    "msg": ("receive", "send"),
-    "msgq": ("enqueue", "read", "unix_read", "unix_write", "write"),
-    # hooks.c: bpf_fd_pass, selinux_perf_event_read and its like. Sockets that are passed on: verdict._mcs_limits.
-    "bpf": ("map_read", "map_write", "prog_run"),
-    "perf_event": ("read", "write"),
-}
+# What a process is asked about itself alone, or about what it becomes (hooks.c: selinux_bprm_creds_for_exec,
+# selinux_setprocattr, file_map_prot_check, selinux_task_alloc). Everything else may be about another's.
+_ALONE = (
+    "execheap execmem execstack fork noatsecure rlimitinh setcurrent setexec setfscreate setkeycreate setsockcreate "
+    "share siginh"
+)
+ALONE = frozenset(_ALONE.split())
+# What containers have, besides processes and files, that others may come by: sockets and descriptors that are passed
+# on, and what is named in the kernel.
+OF_CONTAINERS = (
+    "anon_inode",
+    "binder",
+    "bpf",
+    "fd",
+    "io_uring",
+    "ipc",
+    "key",
+    "msg",
+    "msgq",
+    "perf_event",
+    "sem",
+    "shm",
+)
 
 
 @dataclass(frozen=True)
@@ -180,6 +179,11 @@ class Subject:
         return Xperms(self.policy, self.domain).filters
 
     @cached_property
+    def open_to_others(self) -> list[tuple[str, Key]]:
+        """What no constraint keeps it from doing to another container of its own."""
+        return not_kept_apart(self)
+
+    @cached_property
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 
@@ -204,8 +208,10 @@ class Subject:
 
     @cached_property
     def own_port_types(self) -> frozenset[str]:
-        """The names that its own port types may have, less those that are another role's here."""
-        return self.verification.own_port_types.get(self.role.name, frozenset())
+        """The types of ports with a name that its own may have, less those that are another role's here. What labels no
+        port is none, whatever its name."""
+        names = self.verification.own_port_types.get(self.role.name, frozenset())
+        return names & self.verification.port_types
 
     def lacking(self, need: Need) -> tuple[tuple[str, tuple[str, ...], Condition], ...]:
         """What keeps it from what it needs."""
@@ -314,6 +320,11 @@ class Verification:
             for operand, names, _ in leaves(constraint.expression):
                 (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
         return sorted((user, selinux_role) for user in users for selinux_role in selinux_roles)
+
+    @cached_property
+    def files_have_roles(self) -> bool:
+        """Whether files may have the SELinux role of who makes them, and not only the one of what is no process."""
+        return any(d.kind == "default_role" and d.tclass in FILE_CLASSES for d in self.policy.defaults)
 
     @property
     def subjects(self) -> Iterator[Subject]:
@@ -921,10 +932,11 @@ def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, C
     """A container of the role and what belongs to another with other categories, each under every SELinux user and role
     that the system or a constraint knows it by. What it becomes itself may have its own categories and the other's."""
     identities = subject.verification.identities
+    others = sorted({(user, OBJECT) for user, _ in identities})
     if subject.policy.bits[target] & subject.verification.role_domains:
         others = identities
-    else:
-        others = sorted({(user, OBJECT) for user, _ in identities})
+    elif subject.verification.files_have_roles:
+        others = sorted({*others, *identities})
     for categories in (TWO, (*ONE, *TWO)) if key in BECOMING else (TWO,):
         for mine, other in product(identities, others):
             yield single_level(*mine, subject.domain, *ONE), single_level(*other, target, *categories)
@@ -942,23 +954,47 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
     return answers[seen]
 
 
-def not_kept_apart(subject: Subject, kinds: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Key]]:
+def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
-    files = [subject.parent_file_type, *(n for n in subject.file_types.values() if n in subject.policy.types)]
-    for tclass, perms in kinds.items():
-        # Files have the type of the domain too: those below /proc.
-        for target in [*files, subject.domain] if tclass in FILE_CLASSES else [subject.domain]:
-            for perm in perms:
-                if subject.worst.get((tclass, perm), 0) & subject.policy.bits[target] and not _refused(
-                    subject, target, (tclass, perm)
-                ):
-                    yield target, (tclass, perm)
+    policy = subject.policy
+    kinds = frozenset(OF_CONTAINERS) | policy.socket_classes
+    found = []
+    for target in (subject.domain, *_types_of_files(subject)):
+        bit, is_domain = policy.bits[target], target == subject.domain
+        for key, bits in subject.worst.items():
+            # Files have the type of the domain too: those below /proc.
+            is_asked = key[0] in FILE_CLASSES or (is_domain and _is_about_another(key, kinds))
+            if bits & bit and is_asked and not _refused(subject, target, key):
+                found.append((target, key))
+    return sorted(found)
+
+
+def _is_about_another(key: Key, kinds: frozenset[str]) -> bool:
+    tclass, perm = key
+    if tclass == "process":
+        return perm not in ALONE
+    return tclass in kinds and perm != "create"
+
+
+def _types_of_files(subject: Subject) -> list[str]:
+    """The types of the files that the role's containers have: the parent's, its own, and those that what it makes gets
+    by a type_transition."""
+    made = {
+        rule.default
+        for rule in subject.policy.labelling_from(subject.domain)
+        if rule.kind == "type_transition" and rule.tclass in FILE_CLASSES
+    }
+    own = (name for name in subject.file_types.values() if name in subject.policy.types)
+    return list(dict.fromkeys((subject.parent_file_type, *own, *sorted(made))))
 
 
 def _kept_apart_by_mcs(subject: Subject) -> Iterator[Finding]:
     """Between two sets of categories, what the domain may do by type is refused by a constraint."""
-    for target, key in not_kept_apart(subject, KEPT_APART):
+    for target, (tclass, perm) in subject.open_to_others:
+        if perm not in KEPT_APART.get(tclass, ()):
+            continue
+        key = (tclass, perm)
         yield subject.finding(
             "separate",
             f"MCS does not keep two containers of {subject.domain} apart: "

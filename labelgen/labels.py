@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def given_elsewhere(subject: Subject) -> Iterator[Finding]:
     """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
-    own = (subject.domain, *subject.file_types.values())
+    own = (subject.domain, *subject.file_types.values(), *sorted(subject.own_port_types))
     for name in own:
         if name in subject.policy.labelled:
             words = f"{name} is given to what is not the role's"

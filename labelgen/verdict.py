@@ -12,11 +12,10 @@ from labelgen import conditions, filepath
 from labelgen.access import Key
 from labelgen.claims import (
     CLAIMS,
-    LEFT_TO_THE_BASE,
+    KEPT_APART,
     Finding,
     Subject,
     Verification,
-    not_kept_apart,
     packet_needs,
     refused_identities,
 )
@@ -377,18 +376,32 @@ def _some(names: list[str]) -> str:
 def _mcs_limits(subject: Subject) -> Iterator[str]:
     """What one container may do to another of the same role, whatever their categories."""
     open_: dict[str, set[str]] = defaultdict(set)
-    handed = {name: (*LEFT_TO_THE_BASE.get(name, ()), "read", "write") for name in subject.policy.socket_classes}
-    for _, (tclass, perm) in not_kept_apart(subject, {**LEFT_TO_THE_BASE, **handed}):
-        open_[tclass].add(perm)
+    for _, (tclass, perm) in subject.open_to_others:
+        if perm not in KEPT_APART.get(tclass, ()):
+            open_[tclass].add(perm)
     on_processes = sorted(open_.pop("process", ()))
     if on_processes:
         yield (
             "Categories keep no container of a role from another one's processes, where it can see them, for: "
             f"{' '.join(on_processes)}."
         )
-    if open_:
-        words = "; ".join(f"{tclass} {' '.join(sorted(perms))}" for tclass, perms in sorted(open_.items()))
+    acting = {tclass: perms - SEEING for tclass, perms in sorted(open_.items())}
+    words = "; ".join(f"{tclass} {_all_or_some(subject, tclass, perms)}" for tclass, perms in acting.items() if perms)
+    if words:
         yield f"The constraints of this base do not keep two containers of one role apart for: {words}."
+    seen = " ".join(tclass for tclass, perms in sorted(open_.items()) if perms & SEEING)
+    if seen:
+        yield f"Nor do they keep one from seeing what another's are, or that they change (getattr, watch): {seen}."
+
+
+SEEING = frozenset({"getattr", "watch", "watch_mount", "watch_reads", "watch_sb", "watch_with_perm"})
+
+
+def _all_or_some(subject: Subject, tclass: str, perms: set[str]) -> str:
+    """The permissions, or that they are all that the role has on its own of a class of sockets."""
+    had = {perm for (of, perm), bits in subject.worst.items() if of == tclass and bits & subject.bit}
+    whole = tclass in subject.policy.socket_classes and had <= perms | {"create"} | SEEING
+    return "(all that it may do with its own)" if whole else " ".join(sorted(perms))
 
 
 def _hidden_attributes(subject: Subject) -> Iterator[str]:

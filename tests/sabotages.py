@@ -259,9 +259,26 @@ def uncaught_across_categories(findings: Sequence[Finding], limits: Iterable[str
     found = [match for f in findings for match in [pattern.search(f.message)] if match and f.claim == "separate"]
     wanted = {(tclass, perm) for tclass, perms in ACROSS.items() for perm in perms.split()}
     missing = [" ".join(key) for key in wanted ^ {(match[1], match[2]) for match in found}]
-    words = "; ".join(f"{tclass} {perms}" for tclass, perms in LIMITS.items())
-    told = " ".join(limits)
-    return missing + [text for text in (f"for: {words}.", f"for: {LIMITS_ON_PROCESSES}.") if text not in told]
+    told = dict(told_limits(limits))
+    for tclass, perms in {**LIMITS, "process": LIMITS_ON_PROCESSES}.items():
+        said = told.get(tclass, "")
+        if said != ALL_OF_ITS_OWN and not set(perms.split()) <= set(said.split()):
+            missing.append(f"{tclass} {perms}")
+    return missing
+
+
+ALL_OF_ITS_OWN = "(all that it may do with its own)"
+
+
+def told_limits(limits: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each class that the limits name, and the permissions in it that constraints leave open."""
+    for text in limits:
+        if text.startswith("Categories keep no container"):
+            yield "process", text.split(" for: ")[1].rstrip(".")
+        elif text.startswith("The constraints of this base do not keep"):
+            for part in text.split(" for: ")[1].rstrip(".").split("; "):
+                tclass, _, perms = part.partition(" ")
+                yield tclass, perms
 
 
 # -- roles of two parents

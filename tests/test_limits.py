@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from bases import BuiltRoles, OnBase
 from hypothesis import given
 from hypothesis import strategies as st
-from judge import Judge, port_types, process
-from sabotages import on_binary
+from judge import Judge, port_types, process, thing
+from sabotages import on_binary, told_limits
 
 from labelgen import base as bases
 from labelgen import build
-from labelgen.claims import KEPT_APART, LEFT_TO_THE_BASE, Subject, Verification
+from labelgen.claims import ALONE, KEPT_APART, Subject, Verification
+from labelgen.derivation import FILE_CLASSES
 from labelgen.network import PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import Segment
-from labelgen.role import Connect, Network, Ports
-from labelgen.verdict import MOST_SHOWN, Verdict, _about, _beside, limits
-
-ON_OTHERS = (*KEPT_APART["process"], *LEFT_TO_THE_BASE["process"])
+from labelgen.role import Connect, Network, Ports, RoleFile
+from labelgen.verdict import MOST_SHOWN, SEEING, Verdict, _about, _beside, limits
 
 
 def test_a_path_that_may_be_one_folder_is_told_to_leave_out_what_is_in_it() -> None:
@@ -187,14 +185,31 @@ def _beside_declared(types: dict[int, str], ports: list[Ports | str]) -> set[int
 # -- what policies leave open
 
 
-def test_what_crosses_categories_is_what_libsepol_lets_by(linked: Path, verdict: Verdict) -> None:
+def test_what_crosses_categories_is_what_libsepol_lets_by(
+    linked: Path, verdict: Verdict, reference_roles: BuiltRoles
+) -> None:
+    """Of all that there is in the policy to do to a process, to files and to sockets of another container."""
+    verification = reference_roles.verification(linked)
+    classes = verification.policy.classes
     with Judge(linked) as judge:
         for role in verdict.roles:
-            (said,) = (text for text in role.limits if text.startswith("Categories keep no container"))
+            told = {kind: set(perms.split()) for kind, perms in told_limits(role.limits)}
             one, two = process(role.domain), process(role.domain, "s0:c3,c4")
-            let_by = [perm for perm in sorted(ON_OTHERS) if judge.allows(one, two, "process", perm)]
-            assert re.findall(r"\w+", said.split(" for: ")[1]) == let_by
-            assert {"signull", "sigchld"} <= set(let_by)
+            on_processes = {perm for perm in classes["process"] - ALONE if judge.allows(one, two, "process", perm)}
+            assert told["process"] == on_processes - set(KEPT_APART["process"])
+            assert {"signull", "sigchld"} <= on_processes
+            found = {key for target, key in verification.subject(_file(reference_roles, role.role)).open_to_others}
+            targets = [thing("container_file_t", "s0:c3,c4"), two]
+            for tclass in (*FILE_CLASSES, "unix_stream_socket", "tcp_socket", "shm", "msgq", "fd", "key"):
+                for target in targets if tclass in FILE_CLASSES else targets[1:]:
+                    let_by = {perm for perm in classes[tclass] - {"create"} if judge.allows(one, target, tclass, perm)}
+                    assert {(tclass, perm) for perm in let_by} <= found
+                    acting = let_by - SEEING
+                    assert told.get(tclass, set()) >= acting or "(all" in told[tclass]
+
+
+def _file(built: BuiltRoles, role: str) -> RoleFile:
+    return next(file for file in built.prepared.files if file.role.name == role)
 
 
 def test_ways_out_are_listed_whole_with_the_parents_marked(
