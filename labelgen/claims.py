@@ -16,7 +16,7 @@ from typing import Callable, Optional, Union
 from labelgen import conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
-from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, confined_beside, leaves, single_level
+from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, confined, confined_beside, leaves, single_level
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
@@ -907,6 +907,7 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from _kept_apart_by_mcs(subject)
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
+    yield from _permissive_beside(subject)
     yield from labels.given_elsewhere(subject)
     yield from labels.other_categories(subject)
     yield from labels.made_otherwise(subject)
@@ -1056,6 +1057,18 @@ def _opened_by_containers(subject: Subject, name: str, kin: Kin, own: Grants) ->
         source = subject.policy.type_names[number]
         words = f"another container's domain, {source}, can act on {name}: {name}:{key[0]} {key[1]}"
         yield subject.finding("separate", words, subject.verification.access.evidence(source, name, key))
+
+
+def _permissive_beside(subject: Subject) -> Iterator[Finding]:
+    """No other role, no parent and no container of another kind is permissive: nothing, neither rules nor categories,
+    would keep it from the role (avc.c: avc_denied). Permissive services of the host are a limit."""
+    verification, policy = subject.verification, subject.policy
+    permissive = verification.bits_of(policy.permissive) & ~subject.bit
+    containers = verification.role_domains | policy.bits[subject.parent]
+    containers |= confined(policy, verification.constraints, permissive, subject.parent_file_type)
+    for name in policy.names(permissive & containers):
+        words = f"{name} is permissive: it is refused nothing, and so acts on {subject.domain} and on its files"
+        yield subject.finding("separate", words)
 
 
 def _ports_elsewhere(subject: Subject) -> Iterator[Finding]:

@@ -200,26 +200,30 @@ class Constraints:
         return any(self.policy.bits[name] & bit for name in names)
 
 
-def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_type: str) -> int:
-    """The bitset of the domains that are containers of another kind, sandboxes or virtual machines: they reach files
-    of the parent's type, categories confine them to their own, and they start no container.
+def confined(policy: Policy, constraints: Constraints, domains: int, file_type: str) -> int:
+    """The bitset of those of `domains` that categories confine to their own files, as they do containers.
 
-    Whom categories confine is asked of the constraints, by a file with other categories; where they confine the kernel
-    too, they say nothing of kinds, and the answer is nobody.
+    Whom they confine is asked of the constraints, by a file with other categories; where they confine the kernel too,
+    they say nothing of kinds, and the answer is nobody.
     """
 
-    def confined(domain: str) -> bool:
+    def is_confined(domain: str) -> bool:
         source = single_level(*SYSTEM, domain, "c1", "c2")
         target = single_level(SYSTEM[0], OBJECT, file_type, "c3", "c4")
         return bool(constraints.refusing(source, target, "file", "read"))
 
-    if confined(policy.initial_sids["kernel"]):
+    if is_confined(policy.initial_sids["kernel"]):
         return 0
+    return sum(policy.bits[name] for name in policy.names(domains) if is_confined(name))
+
+
+def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_type: str) -> int:
+    """The bitset of the domains that are containers of another kind, sandboxes or virtual machines: they reach files
+    of the parent's type, categories confine them to their own, and they start no container."""
     reaching = starting = 0
     for rule in policy.rules_to(file_type):
         reaching |= policy.bits[rule.source] if rule.kind == "allow" else 0
     for rule in policy.rules_to(parent):
         if rule.kind == "allow" and rule.tclass == "process" and "transition" in rule.perms:
             starting |= policy.bits[rule.source]
-    candidates = policy.names(reaching & ~starting & ~policy.bits[parent])
-    return sum(policy.bits[name] for name in candidates if confined(name))
+    return confined(policy, constraints, reaching & ~starting & ~policy.bits[parent], file_type)
