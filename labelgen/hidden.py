@@ -5,22 +5,26 @@ is made are written out for each type there.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
-from labelgen.access import Key, xperm_ranges
-from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
-from labelgen.kin import Kin, opened_beyond
+from labelgen import conditions
+from labelgen.access import Grants, Key, xperm_ranges
+from labelgen.constraints import OBJECT
+from labelgen.derivation import OWN_ATTRIBUTES
+from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
-from labelgen.network import LEADING
+from labelgen.network import LABELLED_NETWORKING, LEADING
 from labelgen.policy import XPERM_RULES, Policy, Rule, members
 from labelgen.shipped import SHARED_MODULE
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
 
+Item = TypeVar("Item", bound=Any)
 Filters = Mapping[tuple[str, str, int], set[int]]
 
 # Attributes that the policies of distributions declare and give to one type at a time (`attribute domain;` in the
@@ -35,8 +39,15 @@ virt_domain
 DECLARED = frozenset(_NAMES.split())
 
 
+FEW = 3  # so many types at most are taken to have been left out of a set one by one
+
+
+def _number(bits: int) -> int:
+    return bin(bits).count("1")
+
+
 def _hold_most(bits: int, of: int) -> bool:
-    return 2 * bin(bits & of).count("1") > bin(of).count("1")
+    return 2 * _number(bits & of) > _number(of)
 
 
 def _joined(policy: Policy, mine: frozenset[str], roles: int) -> set[int]:
@@ -76,13 +87,67 @@ def _holding_rather(policy: Policy, mine: frozenset[str], roles: int) -> tuple[s
 
 def _is_ours(name: str) -> bool:
     """Whether a set has its name from one of our own modules, in which its expression is."""
-    return name in OWN_ATTRIBUTES or (GENERATED.match(name) is not None and name.startswith(f"{SHARED_MODULE}_"))
+    return name in OWN_ATTRIBUTES or _OURS.match(name) is not None
+
+
+_OURS = re.compile(rf"{SHARED_MODULE}_typeattr_[0-9]+\Z")
 
 
 def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
     """A type's attributes, and the bitset of the types of all roles."""
     roles = subject.verification.role_domains | subject.verification.private
     return frozenset(subject.policy.attributes_of[type_name]), roles
+
+
+def _written_out(policy: Policy, domain: int, roles: int) -> list[tuple[Key, int]]:
+    """What all domains but a few have by rules that name them: a binary says of each type what was said of `self`, or
+    of an attribute that was written out (CIL's expandtypeattribute). Each with the targets; of itself, the `domain`."""
+    found = _common(policy, _domains(policy, roles), FEW, _own)
+    return [(key, policy.bits[target] if target else domain) for key, target in found]
+
+
+def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
+    """The domains that are no roles, those with the fewest rules first."""
+    domains = 0
+    for selinux_role, bits in policy.roles.items():
+        domains |= bits if selinux_role != OBJECT else 0
+    return tuple(sorted(policy.names(domains & ~roles), key=lambda name: len(policy.naming_source(name))))
+
+
+@lru_cache(maxsize=64)
+def _common(
+    policy: Policy, names: tuple[str, ...], few: int, items: Callable[[Policy, str], set[Item]]
+) -> tuple[Item, ...]:
+    """The items that all of the types have, but for a `few`."""
+    # Most of what one has is not in all of them: the first of them tell.
+    sample = 2 * few + 1
+    if len(names) < sample:
+        return ()
+    counts: Counter[Item] = Counter()
+    for name in names[:sample]:
+        counts.update(items(policy, name))
+    asked = {item for item, count in counts.items() if sample - count <= few}
+    for name in names[sample:] if asked else ():
+        counts.update(asked & items(policy, name))
+    return tuple(sorted(item for item in asked if len(names) - counts[item] <= few))
+
+
+def _own(policy: Policy, domain: str) -> set[tuple[Key, str]]:
+    return {
+        ((rule.tclass, perm), "" if rule.target == domain else rule.target)
+        for rule in policy.naming_source(domain)
+        if rule.kind == "allow" and rule.tclass not in LABELLED_NETWORKING
+        for perm in rule.perms
+    }
+
+
+def _told_of_all(subject: Subject, claim: str, key: Key, target: int) -> Finding:
+    on = "themselves" if target == subject.bit else subject.policy.names(target)[0]
+    words = (
+        f"it cannot be shown that {subject.domain} may not {key[1]} ({key[0]}) as nearly all domains may on {on}; "
+        "verify on the modules of the base"
+    )
+    return subject.finding(claim, words, where=("network",) if claim == "network" else ("name",))
 
 
 def _told(subject: Subject, claim: str, type_name: str, name: str, does: str, why: str) -> Finding:
@@ -122,36 +187,55 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
         rules = subject.policy.naming_source(name)
         for rule, key in _first(rules, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)):
             yield _told(subject, "network", subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
+    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+        if part(*key, target) & ~allowed(subject, key):
+            yield _told_of_all(subject, "network", key, target)
 
 
 def closed(subject: Subject) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
 
-    def leads(rule: Rule, key: Key) -> bool:
-        targets = subject.policy.bits[rule.target]
-        is_another = key[1] in LEADING.get(key[0], ()) and bool(targets & ~subject.bit)
-        return is_another or bool(targets & subject.policy.undoing.get(key, 0))
-
+    bits = subject.policy.bits
     for name in _holding(subject.policy, *_of(subject, subject.domain)):
-        for rule, key in _first(subject.policy.naming_source(name), leads):
+        rules = subject.policy.naming_source(name)
+        for rule, key in _first(rules, lambda rule, key: _leads(subject, bits[rule.target], key)):
             does = f"which has {key[0]} {key[1]} on {rule.target}"
             yield _told(subject, "closed", subject.domain, name, does, str(rule))
+    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+        if _leads(subject, target, key):
+            yield _told_of_all(subject, "closed", key, target)
+
+
+def _leads(subject: Subject, targets: int, key: Key) -> bool:
+    is_another = key[1] in LEADING.get(key[0], ()) and bool(targets & ~subject.bit)
+    return is_another or bool(targets & subject.policy.undoing.get(key, 0))
 
 
 def contained(subject: Subject) -> Iterator[Finding]:
     """What such a set may do and the parent may not, and what the role may do to one that holds its files."""
-    bits, theirs = subject.policy.bits, subject.kin.theirs.worst()
+    theirs = subject.kin.theirs
     filters = subject.verification.parent_xperms[subject.parent].filters
     does = f"which has what {subject.parent} lacks"
     for name in _rather(subject):
         rules = subject.policy.naming_source(name)
-        for rule, _ in _first(rules, lambda rule, key: bits[rule.target] & ~theirs.get(key, 0)):
+        for rule, _ in _first(rules, lambda rule, key: _is_more(subject.policy, rule, rule.target, key, theirs)):
             yield _told(subject, "contained", subject.domain, name, does, str(rule))
         for rule, commands, had in _limited(subject.policy, name, filters):
             if any(known is not None and commands - known for known in had):
                 yield _told(subject, "contained", subject.domain, name, does, str(rule))
+    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+        counterpart = subject.kin.bit if target == subject.bit else target
+        if theirs.condition(key, counterpart) is not True:
+            yield _told_of_all(subject, "contained", key, target)
     for access, type_name, name in _sets_of_files(subject):
         yield from _beyond_access(subject, access, type_name, name)
+
+
+def _is_more(policy: Policy, rule: Rule, other_end: str, key: Key, theirs: Grants) -> bool:
+    """Whether a rule grants a permission at its other end in a setting in which `theirs` does not."""
+    left = policy.bits[other_end] & ~theirs.always.get(key, 0)
+    when = condition_of(rule.guard)
+    return any(not conditions.implies(when, theirs.condition(key, 1 << number)) for number in members(left))
 
 
 def _beyond_access(subject: Subject, access: str, type_name: str, name: str) -> Iterator[Finding]:
@@ -176,6 +260,9 @@ def complete(subject: Subject) -> Iterator[Finding]:
 def separate(subject: Subject) -> Iterator[Finding]:
     """Who may act on such a set and not on the parent or its files; constraints that bind one less; and labels."""
     yield from _acted_upon(subject, subject.domain, subject.kin, _rather(subject))
+    for type_name in (subject.domain, *subject.file_types.values()):
+        if type_name in subject.policy.types:
+            yield from _acted_upon_by_roles(subject, type_name)
     for _, type_name, name in _sets_of_files(subject):
         kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
         yield from _acted_upon(subject, type_name, kin, (name,))
@@ -193,11 +280,34 @@ def _opened(subject: Subject, type_name: str, name: str, kin: Kin) -> Iterator[F
 
 
 def _acted_upon(subject: Subject, type_name: str, kin: Kin, sets: Iterable[str]) -> Iterator[Finding]:
-    bits, theirs = subject.policy.bits, kin.done_to_theirs.worst()
     for name in sets:
-        rules = subject.policy.naming_target(name)
-        for rule, _ in _first(rules, lambda rule, key: bits[rule.source] & ~theirs.get(key, 0) & ~subject.bit):
+        rules = [rule for rule in subject.policy.naming_target(name) if rule.source != subject.domain]
+        for rule, _ in _first(
+            rules, lambda rule, key: _is_more(subject.policy, rule, rule.source, key, kin.done_to_theirs)
+        ):
             yield _told(subject, "separate", type_name, name, f"on which {rule.source} can act", str(rule))
+
+
+def _acted_upon_by_roles(subject: Subject, type_name: str) -> Iterator[Finding]:
+    """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
+    set, too."""
+    policy, (mine, roles) = subject.policy, _of(subject, type_name)
+    acting = {*_holding(policy, *_of(subject, subject.domain))}
+    holding = _holding_rather(policy, mine, roles)
+    for name in (*holding, *_less_a_few(policy, holding, roles)):
+        for rule in policy.naming_target(name):
+            if rule.kind == "allow" and (rule.source in acting or policy.bits[rule.source] & subject.bit):
+                does = f"on which {rule.source} can act, which may hold other roles"
+                yield _told(subject, "separate", type_name, name, does, str(rule))
+                break
+
+
+def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str]:
+    """Those sets of our own modules that are one of the `sets` without a few types, such as the parent."""
+    wholes = [policy.attributes[name] for name in sets]
+    for name, bits in policy.attributes.items() if wholes else ():
+        if _OURS.match(name) and any(not bits & ~whole and _number(whole & ~bits & ~roles) <= FEW for whole in wholes):
+            yield name
 
 
 def _limited(policy: Policy, name: str, filters: Filters) -> Iterator[tuple[Rule, set[int], list[Optional[set[int]]]]]:
@@ -222,31 +332,33 @@ def _constrained(subject: Subject, claim: str, easier: bool) -> Iterator[Finding
 
 
 def _labelled(subject: Subject) -> Iterator[Finding]:
-    """Labels that what all others of an attribute make gets, and not what the parent makes: a binary has such rules for
-    each type, and does not tell whether they were said of them all."""
+    """Labels that what all others of an attribute make gets, or nearly all domains, and not what the parent makes: a
+    binary has such rules for each type, and does not tell whether they were said of them all."""
     policy = subject.policy
     mine, roles = _of(subject, subject.domain)
+    theirs = _labels(policy, subject.parent)
+    groups = [(_domains(policy, roles), FEW, "nearly all domains")]
     for attribute in sorted(mine.difference(OWN_ATTRIBUTES)):
         others = policy.attributes[attribute] & ~roles & ~policy.bits[subject.parent]
-        theirs = _labels(policy, policy.bits[subject.parent])
-        for rule, sources in _labels(policy, others).items() if others else ():
-            if not others & ~sources and rule not in theirs:
-                words = (
-                    f"it cannot be shown that what {subject.domain} makes is not labelled as with all others of "
-                    f"{attribute} but {subject.parent}; verify on the modules of the base"
-                )
-                yield subject.finding("separate", words, (rule,), where=("name",))
+        groups.append((tuple(policy.names(others)), 0, f"all others of {attribute} but {subject.parent}"))
+    for names, few, whose in groups:
+        for rule in _common(policy, names, few, _labels):
+            if rule not in theirs:
+                words = f"it cannot be shown that what {subject.domain} makes is not labelled as with {whose}"
+                yield subject.finding("separate", f"{words}; verify on the modules of the base", (rule,))
 
 
-@lru_cache(maxsize=64)
-def _labels(policy: Policy, domains: int) -> dict[str, int]:
-    """The rules that label what some domains make, each without who makes it -> the domains."""
-    found: dict[str, int] = defaultdict(int)
-    for domain in policy.names(domains):
-        for rule in policy.labelling_from(domain):
-            if rule.kind == "type_transition":
-                found[str(rule._replace(source="*"))] |= policy.bits[domain]
+def _labels(policy: Policy, domain: str) -> set[str]:
+    """The rules that label what a domain makes, without who makes it."""
+    found = {str(rule._replace(source="*")) for rule in policy.labelling_from(domain) if rule.kind == "type_transition"}
+    return found.union(_ranges(policy).get(domain, ()))
+
+
+@lru_cache(maxsize=4)
+def _ranges(policy: Policy) -> dict[str, list[str]]:
+    """Domain -> the levels that rules give to what it makes."""
+    found: dict[str, list[str]] = defaultdict(list)
     for source, target, tclass, levels in policy.range_transitions:
-        if policy.bits[source] & domains:
-            found[f"range_transition * {target}:{tclass} {levels};"] |= policy.bits[source]
+        for domain in policy.names(policy.bits[source]):
+            found[domain].append(f"range_transition * {target}:{tclass} {levels};")
     return dict(found)

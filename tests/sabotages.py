@@ -442,6 +442,81 @@ HIDDEN = [
         "separate",
         "all others of mcs_constrained_type but container_t",
     ),
+    Hidden(
+        "nearly_all",
+        "(not (shadow_t svirt_t))",
+        "nearly_all self (udp_socket (create))",
+        says="create (udp_socket) as nearly all domains may on themselves",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_t container_init_t))",
+        "nearly_all self (process (execheap))",
+        "contained",
+        "execheap (process) as nearly all domains may on themselves",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_init_t))",
+        "(expandtypeattribute (nearly_all) true)(allow nearly_all node_type (udp_socket (node_bind)))",
+        says="node_bind (udp_socket) as nearly all domains may on",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_init_t))",
+        "(expandtypeattribute (nearly_all) true)(allow nearly_all httpd_t (process (transition)))",
+        "closed",
+        "transition (process) as nearly all domains may on httpd_t",
+    ),
+    Hidden("lxc_base_x_typeattr_1", "(not (shadow_t))", f"lxc_base_x_typeattr_1 {_BIND}"),
+    Hidden(
+        "not_shadow",
+        "(not (shadow_t))",
+        "not_shadow not_shadow (process (sigkill))",
+        "separate",
+        "which may hold other roles",
+    ),
+    Hidden(
+        "not_shadow", "(not (shadow_t))", "container_t not_shadow (process (sigkill))", "separate", "hold other roles"
+    ),
+    Hidden(
+        "not_shadow",
+        "(not (shadow_t))",
+        "container_t not_shadow (file (read))",
+        "separate",
+        "may hold other roles",
+        "web",
+    ),
+    Hidden(
+        "other_containers",
+        "(not (container_t))",
+        "(boolean local false)(allow other_containers shadow_t (file (read)))"
+        "(booleanif local (true (allow container_t shadow_t (file (read)))))",
+        "contained",
+        "other_containers, which has what",
+    ),
+    Hidden(
+        "other_containers",
+        "(not (container_t))",
+        "(boolean local false)(allow httpd_t other_containers (process (ptrace)))"
+        "(booleanif local (true (allow httpd_t container_t (process (ptrace)))))",
+        "separate",
+        "httpd_t can act",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_t container_init_t))",
+        "(typetransition nearly_all etc_t file shadow_t)",
+        "separate",
+        "labelled as with nearly all domains",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_t container_init_t))",
+        "(rangetransition nearly_all etc_t file ((s0)(s0)))",
+        "separate",
+        "labelled as with nearly all domains",
+    ),
 ]
 
 
