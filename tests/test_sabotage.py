@@ -32,6 +32,7 @@ from labelgen import base as bases
 from labelgen import build, programs
 from labelgen.claims import CLAIMS, Finding
 from labelgen.errors import InputError
+from labelgen.hidden import DECLARED
 from labelgen.policy import Policy
 from labelgen.shipped import packaged
 
@@ -250,3 +251,8 @@ def test_what_goes_round_the_ports_is_told_with_each_answer(more_roles: BuiltRol
         for answer in (reach[name].can_bind("tcp", 22), reach[name].can_connect("tcp", 22)):
             assert not answer.yes
             assert any(note.startswith("raw and packet sockets") for note in answer.notes) == told
+
+
+def test_what_a_binary_is_trusted_in_is_written_down() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "claims.md").read_text()
+    assert [name for name in sorted(DECLARED) if f"`{name}`" not in text] == []
