@@ -28,15 +28,18 @@ from labelgen.network import (
     INFINIBAND,
     LABELLED_NETWORKING,
     LEADING,
+    NEWER,
     PROTOCOLS,
     RAW,
     READ_ROUTES,
     ROUTES,
     SERVE,
     SOCKET_USE,
+    TALKS,
     Protocol,
     asked_of_packets,
     netlink_class,
+    not_defined,
     unknown_permissions,
 )
 from labelgen.origins import Origins
@@ -421,8 +424,12 @@ class Verification:
 
     @cached_property
     def unknown(self) -> dict[str, frozenset[str]]:
-        """class -> the permissions about the network that the policy does not know and a kernel asks for."""
-        return unknown_permissions(self.policy.classes, self.policy.network.extended)
+        """class -> the permissions that claims rest on, which the policy does not know and a kernel asks for."""
+        classes = self.policy.classes
+        return {
+            **unknown_permissions(classes, self.policy.network.extended),
+            **not_defined(rested_on(self.policy), classes),
+        }
 
     def bits_of(self, names: Iterable[str]) -> int:
         """The bitset of those of the types that the policy has."""
@@ -1227,8 +1234,20 @@ def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator
 # -- known
 
 
+def rested_on(policy: Policy) -> dict[str, frozenset[str]]:
+    """class -> the permissions besides the network's that a claim rests on, of those that all kernels ask for: what
+    leads to another domain or does away with the policy, what categories must refuse, and talking to others."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for tclass, perms in (*LEADING.items(), *KEPT_APART.items()):
+        found[tclass].update(perms)
+    for tclass, perm in (*policy.undoing, *TALKS):
+        found[tclass].add(perm)
+    asked = {tclass: {perm for perm in perms if (tclass, perm) not in NEWER} for tclass, perms in found.items()}
+    return {tclass: frozenset(perms) for tclass, perms in asked.items() if perms}
+
+
 def known(subject: Subject) -> Iterator[Finding]:
-    """No class and no permission about the network is decided by handle_unknown."""
+    """No permission that a claim rests on is decided by handle_unknown."""
     if subject.policy.handle_unknown != "allow":
         return
     lacking = {name: perms for name, perms in subject.verification.unknown.items() if _matters(subject, name)}

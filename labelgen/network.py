@@ -154,6 +154,10 @@ TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
 # hooks.c: selinux_kernel_module_from_file, for a module of the kernel can do anything).
 UNDOING = (("security", "load_policy"), ("security", "setenforce"), ("system", "module_load"))
 
+# Those of all these that only newer kernels ask for than some that are in use (Linux 3.10 and later): on older ones, and
+# where a policy does not know them, a limit stands for them (sys_module; somebody else's io_uring).
+NEWER = frozenset({("system", "module_load"), ("io_uring", "override_creds")})
+
 # What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).
 SOCKET_USE = (
     "append",
@@ -291,6 +295,13 @@ def unknown_permissions(classes: Mapping[str, frozenset[str]], extended: bool) -
     """class -> those permissions about the network that a kernel asks for and `classes` (class -> permissions) lack,
     so that handle_unknown decides (services.c: selinux_set_mapping, map_decision). An unknown class lacks all."""
     asked = {tclass: perms for tclass, perms in DECIDING_PERMISSIONS.items() if asked_class(tclass, extended) == tclass}
+    return not_defined(asked, classes)
+
+
+def not_defined(
+    asked: Mapping[str, frozenset[str]], classes: Mapping[str, frozenset[str]]
+) -> dict[str, frozenset[str]]:
+    """Those of the permissions `asked` for (class -> permissions) that `classes` lack."""
     lacking = {tclass: perms - classes.get(tclass, frozenset()) for tclass, perms in asked.items()}
     return {tclass: perms for tclass, perms in sorted(lacking.items()) if perms}
 

@@ -562,6 +562,17 @@ NO_SOCKETS = {
 }
 
 
+# What other claims rest on, of what Linux 3.10 asked for already.
+BESIDES = {
+    **ACROSS,
+    "filesystem": "relabelfrom",
+    "kernel_service": "use_as_override",
+    "security": "load_policy setenforce",
+    "unix_dgram_socket": "sendto",
+    "unix_stream_socket": "connectto",
+}
+
+
 def not_asked() -> object:
     """Where labelgen and these lists differ about what handle_unknown decides in a policy that knows no class."""
     asked = {name: set(f"{ANY_SOCKET} {MORE.get(name, '')}".split()) for name in SOCKET_CLASSES}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from bases import BuiltRoles
 from sabotages import (
+    BESIDES,
     EVERY_SOCKET,
     FILES,
     HARMLESS,
@@ -30,7 +31,7 @@ from sabotages import (
 
 from labelgen import base as bases
 from labelgen import build, programs
-from labelgen.claims import CLAIMS, Finding
+from labelgen.claims import CLAIMS, Finding, rested_on
 from labelgen.errors import InputError
 from labelgen.hidden import DECLARED
 from labelgen.policy import Policy
@@ -155,8 +156,10 @@ def test_what_is_found_of_one_parent_is_not_said_of_another(reference_roles: Bui
     assert "from what container_t may do" not in said
 
 
-def test_all_that_kernels_ask_for_is_known() -> None:
+def test_all_that_kernels_ask_for_is_known(reference_roles: BuiltRoles, tmp_path: Path) -> None:
     assert not not_asked()
+    found = rested_on(Policy(reference_roles.link(tmp_path)))
+    assert found == {tclass: set(perms.split()) for tclass, perms in BESIDES.items()}
 
 
 # -- bases
