@@ -154,8 +154,8 @@ TALKS = (("unix_stream_socket", "connectto"), ("unix_dgram_socket", "sendto"))
 # hooks.c: selinux_kernel_module_from_file, for a module of the kernel can do anything).
 UNDOING = (("security", "load_policy"), ("security", "setenforce"), ("system", "module_load"))
 
-# Those of all these that only newer kernels ask for than some that are in use (Linux 3.10 and later): on older ones, and
-# where a policy does not know them, a limit stands for them (sys_module; somebody else's io_uring).
+# Those of all these that some of the kernels in use (Linux 3.10 and later) do not ask for: there, and where
+# a policy does not know them, a limit stands for them (sys_module; somebody else's io_uring).
 NEWER = frozenset({("system", "module_load"), ("io_uring", "override_creds")})
 
 # What every use of a socket takes (hooks.c: selinux_socket_*, selinux_file_permission, file_has_perm).

@@ -38,11 +38,16 @@ ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
 LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
 NETWORK_SYSCTLS = "/sys/net/"  # below /proc
 # These name the programs that the kernel starts by itself, outside of any container (kernel/umh.c and who calls it:
-# do_coredump, __request_module, kobject_uevent_env, orderly_poweroff).
+# do_coredump, __request_module, kobject_uevent_env, orderly_poweroff), or instead of those that somebody else starts
+# (fs/binfmt_misc.c, bm_register_write).
 HELPERS = (
     *(("proc", f"/sys/kernel/{name}") for name in ("core_pattern", "hotplug", "modprobe", "poweroff_cmd")),
     ("sysfs", "/kernel/uevent_helper"),
+    ("binfmt_misc", "/register"),
 )
+# So does this, in control groups of version 1 (kernel/cgroup/cgroup-v1.c, cgroup_release_agent_write); hosts mount them
+# read-only into containers.
+RELEASE_AGENT = ("cgroup", "/release_agent")
 # Of these Linux talks to servers itself (fs/ and net/9p, Linux 6.12).
 NETWORK_FILESYSTEMS = frozenset(re.findall(r"\w+", "nfs nfs4 cifs smb3 ceph 9p afs coda orangefs"))
 # Newer kernels take these for wildcards in a genfscon (policy capability genfs_seclabel_wildcard).
@@ -436,8 +441,8 @@ class Policy:
     @cached_property
     def undoing(self) -> dict[tuple[str, str], int]:
         """The permissions by which the policy is done away with -> the bitset of the types on which they do that:
-        loading one or none, naming the programs that the kernel starts, and mounting such files with another label
-        (hooks.c, may_context_mount_inode_relabel)."""
+        loading one or none, naming the programs that the kernel starts, and giving such files another label (hooks.c:
+        selinux_inode_setxattr and, for those of a file system that is mounted, may_context_mount_inode_relabel)."""
         found = dict.fromkeys(UNDOING, (1 << len(self.types)) - 1)
         helpers = filesystems = 0
         for filesystem, path in HELPERS:
@@ -447,6 +452,7 @@ class Policy:
             **found,
             ("file", "write"): helpers,
             ("file", "append"): helpers,
+            ("file", "relabelfrom"): helpers,
             ("filesystem", "relabelfrom"): filesystems,
         }
 
@@ -465,6 +471,11 @@ class Policy:
         names.update(name for _, name in longest.values())
         names.update(() if longest else [self.initial_sids.get("unlabeled", "")])
         return self._union(names & self.types.keys()) | self._instead_of_genfscon(filesystem)
+
+    @cached_property
+    def control_groups(self) -> int:
+        """The bitset of the types of that file of control groups which names a program."""
+        return self._labelling_file(*RELEASE_AGENT)
 
     @cached_property
     def network_filesystems(self) -> int:

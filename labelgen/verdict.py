@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from labelgen import conditions, filepath
 from labelgen.access import Key
@@ -323,6 +323,7 @@ def _left_to_the_machine(subject: Subject) -> Iterator[str]:
             "passes its own ring to the container lets it act in its name."
         )
     yield from _given_devices(subject)
+    yield from _control_groups(subject)
     # kernel/bpf/syscall.c, bpf_prog_load; kernel/trace/bpf_trace.c, bpf_get_probe_write_proto.
     if subject.worst.get(("bpf", "prog_load"), 0) or _is_unknown(subject, "bpf", "prog_load"):
         yield (
@@ -355,18 +356,34 @@ _HOST_DEVICES = (("chr_file", "memory_device_t"), ("blk_file", "fixed_disk_devic
 
 def _given_devices(subject: Subject) -> Iterator[str]:
     """Devices of the host that the role may write to when the administrator hands them in."""
-    when = conditions.any_of(
-        subject.condition((tclass, "write"), subject.policy.bits[name])
-        for tclass, name in _HOST_DEVICES
-        if name in subject.policy.types
-    )
-    setting = conditions.smallest_setting(when)
-    if setting is not None:
-        under = " and ".join(f"{name}={'on' if is_on else 'off'}" for name, is_on in sorted(setting.items()))
+    under = _writes(subject, [(tclass, subject.policy.bits.get(name, 0)) for tclass, name in _HOST_DEVICES])
+    if under is not None:
         yield (
-            f"It may write to the host's memory or disks as its parent may{f' (boolean {under})' if under else ''}, "
-            "if the container is given those devices."
+            f"It may write to the host's memory or disks as its parent may{under}, if the container is given those "
+            "devices."
         )
+
+
+def _control_groups(subject: Subject) -> Iterator[str]:
+    """Control groups by which the kernel is told what to start."""
+    under = _writes(subject, [("file", subject.policy.control_groups)])
+    if under is not None:
+        yield (
+            f"It may write to control groups as its parent may{under}: where those of version 1 are mounted writable "
+            "in a container that has CAP_SYS_ADMIN, release_agent names a program that the kernel starts outside."
+        )
+
+
+def _writes(subject: Subject, files: Iterable[tuple[str, int]]) -> Optional[str]:
+    """Under which booleans, in words, the role may write to some files (class, and the bitset of their types); None if
+    it may not."""
+    perms = ("append", "write")
+    when = (subject.condition((tclass, perm), bits) for tclass, bits in files for perm in perms)
+    setting = conditions.smallest_setting(conditions.any_of(when))
+    if setting is None:
+        return None
+    under = " and ".join(f"{name}={'on' if is_on else 'off'}" for name, is_on in sorted(setting.items()))
+    return f" (boolean {under})" if under else ""
 
 
 def _some(names: list[str]) -> str:

@@ -283,13 +283,13 @@ def test_what_is_unknown_and_needs_somebody_else_is_a_limit(
 
 
 @pytest.mark.parametrize(("name", "tclass"), [("fixed_disk_device_t", "blk_file"), ("memory_device_t", "chr_file")])
-@pytest.mark.parametrize("boolean", ["", "local_devices"])
+@pytest.mark.parametrize(("perm", "boolean"), [("write", ""), ("write", "local_devices"), ("append", "")])
 def test_devices_that_are_the_host_itself_are_told_with_their_boolean(
-    reference_roles: BuiltRoles, verdict: Verdict, tmp_path: Path, name: str, tclass: str, boolean: str
+    reference_roles: BuiltRoles, verdict: Verdict, tmp_path: Path, name: str, tclass: str, perm: str, boolean: str
 ) -> None:
     words = "host's memory or disks as its parent may"
     assert not any(words in text for role in verdict.roles for text in role.limits)
-    rules = "".join(f"(allow {who} {name} ({tclass} (write)))\n" for who in ("container_t", "lxc_domain"))
+    rules = "".join(f"(allow {who} {name} ({tclass} ({perm})))\n" for who in ("container_t", "lxc_domain"))
     if boolean:
         rules = f"(boolean {boolean} false)(booleanif {boolean} (true {rules}))"
     extra = tmp_path / "extra.cil"
@@ -299,6 +299,44 @@ def test_devices_that_are_the_host_itself_are_told_with_their_boolean(
     for role in found.roles:
         (said,) = (text for text in role.limits if words in text)
         assert ("(boolean local_devices=on)" in said) == bool(boolean)
+
+
+CONTROL_GROUPS = "may write to control groups as its parent may"
+
+
+def test_control_groups_are_told_with_their_boolean(verdict: Verdict, linked: Path) -> None:
+    """Containers may write to them under one boolean, which is off: libsepol refuses what it is told for."""
+    with Judge(linked) as judge:
+        for role in verdict.roles:
+            assert any(f"{CONTROL_GROUPS} (boolean container_manage_cgroup=on):" in text for text in role.limits)
+            label = "system_u:object_r:cgroup_t:s0"
+            assert not judge.allows(process(role.domain), label, "file", "write")
+
+
+AGENT = """(type local_agent_t)(roletype object_r local_agent_t)
+(genfscon cgroup "/release_agent" (system_u object_r local_agent_t ((s0) (s0))))
+"""
+
+
+@pytest.mark.parametrize("perm", ["append", "write", ""])
+def test_control_groups_are_told_by_the_label_of_the_file_that_names_a_program(
+    reference_roles: BuiltRoles, tmp_path: Path, perm: str
+) -> None:
+    rules = "".join(f"(allow {who} local_agent_t (file ({perm})))\n" for who in ("container_t", "lxc_domain"))
+    extra = tmp_path / "extra.cil"
+    extra.write_text(AGENT + (rules if perm else ""))
+    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
+    assert found.holds
+    for role in found.roles:
+        assert [CONTROL_GROUPS in text for text in role.limits].count(True) == bool(perm)
+        assert any(f"{CONTROL_GROUPS}:" in text for text in role.limits) == bool(perm)
+
+
+def test_control_groups_of_version_2_name_no_program(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    one = '(genfscon cgroup "/" (system_u object_r cgroup_t ((s0) (s0))))'
+    edits = {"base": [(one, one.replace("cgroup_t", "sysfs_t"))]}
+    found = reference_roles.verify(reference_roles.link(tmp_path, edits=edits))
+    assert not any(CONTROL_GROUPS in text for role in found.roles for text in role.limits)
 
 
 @pytest.mark.parametrize(
