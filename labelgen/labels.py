@@ -114,13 +114,14 @@ def made_otherwise(subject: Subject) -> Iterator[Finding]:
 
 def _labels(subject: Subject, domain: str) -> dict[Rule, int]:
     """What rules label that a domain makes, each without the types that it is about -> the targets; of those on itself,
-    the role."""
+    the role. What is made without a file is made of the domain's own label, whatever rules say of others' (hooks.c,
+    selinux_inode_init_security_anon)."""
     found: dict[Rule, int] = defaultdict(int)
-    bits = subject.policy.bits
+    bits, elsewhere = subject.policy.bits, {"process", *subject.policy.socket_classes}
     for rule in subject.policy.labelling_from(domain):
-        if rule.tclass != "process" and rule.tclass not in subject.policy.socket_classes:
-            # Linkers write these rules out for each type, for the kernel looks for no attribute (security_compute_sid).
-            on_itself = rule.target == domain
+        # Linkers write these rules out for each type, for the kernel looks for no attribute (security_compute_sid).
+        on_itself = rule.target == domain
+        if rule.tclass not in elsewhere and (on_itself or rule.tclass != "anon_inode"):
             found[rule._replace(source="", target="")] |= subject.bit if on_itself else bits[rule.target]
     return found
 
