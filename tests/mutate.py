@@ -292,7 +292,9 @@ class Bench:
         ]
 
     def _folder(self, name: str) -> Path:
-        folder = self.folder / re.sub(r"[^\w -]", "-", name)
+        # A name may be longer than that of a folder.
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        folder = self.folder / f"{re.sub(r'[^\w -]', '-', name)[:80]}-{digest}"
         folder.mkdir()
         return folder
 
@@ -327,7 +329,7 @@ class Bench:
 
     def _hidden(self, hidden: Hidden) -> Linked:
         def complain(_: BuiltRoles, verification: Verification) -> object:
-            return not hidden.is_told(_found(verification, "nonet"))
+            return not hidden.is_told(_found(verification, hidden.role))
 
         return self._binary(f"a binary that hides {hidden.members}: {hidden.rule}", hidden.text, complain)
 
