@@ -293,8 +293,8 @@ class Bench:
 
     def _folder(self, name: str) -> Path:
         # A name may be longer than that of a folder.
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        folder = self.folder / f"{re.sub(r'[^\w -]', '-', name)[:80]}-{digest}"
+        plain, digest = re.sub(r"[^\w -]", "-", name)[:80], hashlib.sha256(name.encode()).hexdigest()[:8]
+        folder = self.folder / f"{plain}-{digest}"
         folder.mkdir()
         return folder
 
