@@ -81,20 +81,10 @@ _ALONE = (
 ALONE = frozenset(_ALONE.split())
 # What containers have, besides processes and files, that others may come by: sockets and descriptors that are passed
 # on, and what is named in the kernel.
-OF_CONTAINERS = (
-    "anon_inode",
-    "binder",
-    "bpf",
-    "fd",
-    "io_uring",
-    "ipc",
-    "key",
-    "msg",
-    "msgq",
-    "perf_event",
-    "sem",
-    "shm",
+_OF_CONTAINERS = (
+    "anon_inode association binder bpf fd io_uring ipc kernel_service key msg msgq packet peer perf_event sem shm"
 )
+OF_CONTAINERS = frozenset(_OF_CONTAINERS.split())
 
 
 @dataclass(frozen=True)
@@ -966,7 +956,7 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
     policy = subject.policy
-    kinds = frozenset(OF_CONTAINERS) | policy.socket_classes
+    kinds = OF_CONTAINERS | policy.socket_classes
     found = []
     for target in (subject.domain, *_types_of_files(subject)):
         bit, is_domain = policy.bits[target], target == subject.domain

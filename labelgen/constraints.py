@@ -224,6 +224,7 @@ def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_
     for rule in policy.rules_to(file_type):
         reaching |= policy.bits[rule.source] if rule.kind == "allow" else 0
     for rule in policy.rules_to(parent):
-        if rule.kind == "allow" and rule.tclass == "process" and "transition" in rule.perms:
+        # A rule under a boolean may never be in force.
+        if rule.kind == "allow" and rule.guard is None and rule.tclass == "process" and "transition" in rule.perms:
             starting |= policy.bits[rule.source]
     return confined(policy, constraints, reaching & ~starting & ~policy.bits[parent], file_type)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from labelgen import conditions
 from labelgen.access import Grants, Key, xperm_ranges
-from labelgen.constraints import OBJECT
 from labelgen.derivation import OWN_ATTRIBUTES
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
@@ -99,19 +98,37 @@ def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
     return frozenset(subject.policy.attributes_of[type_name]), roles
 
 
-def _written_out(policy: Policy, domain: int, roles: int) -> list[tuple[Key, int]]:
-    """What all domains but a few have by rules that name them: a binary says of each type what was said of `self`, or
-    of an attribute that was written out (CIL's expandtypeattribute). Each with the targets; of itself, the `domain`."""
-    found = _common(policy, _domains(policy, roles), FEW, _own)
-    return [(key, policy.bits[target] if target else domain) for key, target in found]
+def _written_out(subject: Subject) -> list[tuple[Key, int]]:
+    """What all domains but a few, or all others of an attribute but the parent, have by rules that name them: a binary
+    says of each type what was said of `self`, or of an attribute that was written out (CIL's expandtypeattribute). Each
+    with the targets; of itself, the domain."""
+    bits = subject.policy.bits
+    found = {item for names, few, _ in _groups(subject) for item in _common(subject.policy, names, few, _own)}
+    return [(key, bits[target] if target else subject.bit) for key, target in sorted(found)]
 
 
+def _groups(subject: Subject) -> list[tuple[tuple[str, ...], int, str]]:
+    """The types of which a rule may have been said before it was written out, how many may have been left out, and what
+    they are in words."""
+    policy = subject.policy
+    mine, roles = _of(subject, subject.domain)
+    groups = [(_domains(policy, roles), FEW, "nearly all domains")]
+    for attribute in sorted(mine.difference(OWN_ATTRIBUTES)):
+        others = policy.attributes[attribute] & ~roles & ~policy.bits[subject.parent]
+        groups.append((tuple(policy.names(others)), 0, f"all others of {attribute} but {subject.parent}"))
+    return groups
+
+
+@lru_cache(maxsize=4)
 def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
-    """The domains that are no roles, those with the fewest rules first."""
-    domains = 0
-    for selinux_role, bits in policy.roles.items():
-        domains |= bits if selinux_role != OBJECT else 0
-    return tuple(sorted(policy.names(domains & ~roles), key=lambda name: len(policy.naming_source(name))))
+    """The domains that are no roles, those with the fewest rules first: what may do something to its own processes. (An
+    SELinux role may have types that are none.)"""
+    found = [
+        name
+        for name in policy.names((1 << len(policy.types)) - 1 & ~roles)
+        if any(rule.tclass == "process" and rule.target == name for rule in policy.naming_source(name))
+    ]
+    return tuple(sorted(found, key=lambda name: len(policy.naming_source(name))))
 
 
 @lru_cache(maxsize=64)
@@ -144,7 +161,7 @@ def _own(policy: Policy, domain: str) -> set[tuple[Key, str]]:
 def _told_of_all(subject: Subject, claim: str, key: Key, target: int) -> Finding:
     on = "themselves" if target == subject.bit else subject.policy.names(target)[0]
     words = (
-        f"it cannot be shown that {subject.domain} may not {key[1]} ({key[0]}) as nearly all domains may on {on}; "
+        f"it cannot be shown that {subject.domain} may not {key[1]} ({key[0]}) as nearly all like it may on {on}; "
         "verify on the modules of the base"
     )
     return subject.finding(claim, words, where=("network",) if claim == "network" else ("name",))
@@ -187,7 +204,7 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
         rules = subject.policy.naming_source(name)
         for rule, key in _first(rules, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)):
             yield _told(subject, "network", subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
-    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+    for key, target in _written_out(subject):
         if part(*key, target) & ~allowed(subject, key):
             yield _told_of_all(subject, "network", key, target)
 
@@ -201,7 +218,7 @@ def closed(subject: Subject) -> Iterator[Finding]:
         for rule, key in _first(rules, lambda rule, key: _leads(subject, bits[rule.target], key)):
             does = f"which has {key[0]} {key[1]} on {rule.target}"
             yield _told(subject, "closed", subject.domain, name, does, str(rule))
-    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+    for key, target in _written_out(subject):
         if _leads(subject, target, key):
             yield _told_of_all(subject, "closed", key, target)
 
@@ -223,7 +240,7 @@ def contained(subject: Subject) -> Iterator[Finding]:
         for rule, commands, had in _limited(subject.policy, name, filters):
             if any(known is not None and commands - known for known in had):
                 yield _told(subject, "contained", subject.domain, name, does, str(rule))
-    for key, target in _written_out(subject.policy, subject.bit, subject.verification.role_domains):
+    for key, target in _written_out(subject):
         counterpart = subject.kin.bit if target == subject.bit else target
         if theirs.condition(key, counterpart) is not True:
             yield _told_of_all(subject, "contained", key, target)
@@ -335,13 +352,8 @@ def _labelled(subject: Subject) -> Iterator[Finding]:
     """Labels that what all others of an attribute make gets, or nearly all domains, and not what the parent makes: a
     binary has such rules for each type, and does not tell whether they were said of them all."""
     policy = subject.policy
-    mine, roles = _of(subject, subject.domain)
     theirs = _labels(policy, subject.parent)
-    groups = [(_domains(policy, roles), FEW, "nearly all domains")]
-    for attribute in sorted(mine.difference(OWN_ATTRIBUTES)):
-        others = policy.attributes[attribute] & ~roles & ~policy.bits[subject.parent]
-        groups.append((tuple(policy.names(others)), 0, f"all others of {attribute} but {subject.parent}"))
-    for names, few, whose in groups:
+    for names, few, whose in _groups(subject):
         for rule in _common(policy, names, few, _labels):
             if rule not in theirs:
                 words = f"it cannot be shown that what {subject.domain} makes is not labelled as with {whose}"

@@ -25,6 +25,9 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
         if name in subject.policy.labelled:
             words = f"{name} is given to what is not the role's"
             yield subject.finding("separate", words, (subject.policy.labelled[name],))
+    for name in (subject.domain, *subject.file_types.values()):
+        if name in subject.verification.port_types:
+            yield subject.finding("separate", f"ports have {name}, which is no type of ports")
     for rule in (rule for name in own for rule in subject.policy.labelling(name)):
         if rule.source != subject.domain and not _starts(subject, rule):
             words = f"what {rule.source} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"

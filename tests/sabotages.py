@@ -446,27 +446,27 @@ HIDDEN = [
         "nearly_all",
         "(not (shadow_t svirt_t))",
         "nearly_all self (udp_socket (create))",
-        says="create (udp_socket) as nearly all domains may on themselves",
+        says="create (udp_socket) as nearly all like it may on themselves",
     ),
     Hidden(
         "nearly_all",
         "(not (container_t container_init_t))",
         "nearly_all self (process (execheap))",
         "contained",
-        "execheap (process) as nearly all domains may on themselves",
+        "execheap (process) as nearly all like it may on themselves",
     ),
     Hidden(
         "nearly_all",
         "(not (container_init_t))",
         "(expandtypeattribute (nearly_all) true)(allow nearly_all node_type (udp_socket (node_bind)))",
-        says="node_bind (udp_socket) as nearly all domains may on",
+        says="node_bind (udp_socket) as nearly all like it may on",
     ),
     Hidden(
         "nearly_all",
         "(not (container_init_t))",
         "(expandtypeattribute (nearly_all) true)(allow nearly_all httpd_t (process (transition)))",
         "closed",
-        "transition (process) as nearly all domains may on httpd_t",
+        "transition (process) as nearly all like it may on httpd_t",
     ),
     Hidden("lxc_base_x_typeattr_1", "(not (shadow_t))", f"lxc_base_x_typeattr_1 {_BIND}"),
     Hidden(
@@ -516,6 +516,20 @@ HIDDEN = [
         "(rangetransition nearly_all etc_t file ((s0)(s0)))",
         "separate",
         "labelled as with nearly all domains",
+    ),
+    Hidden(
+        "others",
+        _BUT_PARENT,
+        "others self (system (module_load))",
+        "closed",
+        "module_load (system) as nearly all like it may on themselves",
+    ),
+    Hidden(
+        "nearly_all",
+        "(not (container_t svirt_t shadow_t etc_t bin_t))",
+        "(role other_r)(roletype other_r shadow_t)(roletype other_r etc_t)(roletype other_r bin_t)"
+        "(allow nearly_all self (udp_socket (create)))",
+        says="create (udp_socket) as nearly all like it",
     ),
 ]
 
