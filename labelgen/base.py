@@ -386,9 +386,21 @@ def _make_from_binary(source: Source, content: bytes, folder: Path) -> None:
     policy.write_bytes(content)
     mls = _decompile(source, content, policy, folder / "decompiled.cil")
     decompiled = (folder / "decompiled.cil").read_text(encoding="utf-8")
+    _check_without_roles(source, decompiled)
     (folder / "base.cil").write_text(DECOMPILED_PRELUDE + decompiled, encoding="utf-8")
     (folder / "decompiled.cil").unlink()
     (folder / "base.json").write_text(json.dumps({"mls": mls}), encoding="utf-8")
+
+
+def _check_without_roles(source: Source, decompiled: str) -> None:
+    """Refuse a binary policy that has what labelgen's shared module declares: nobody can take that out again."""
+    found = ours.declared_in_shared(decompiled)
+    if found:
+        raise InputError(
+            f"{source.files[0]}: this policy has roles of labelgen's in it already: it declares {found[0]}",
+            "`labelgen verify --policy` verifies roles where they are installed; a base is a policy without them, such "
+            "as the policy store, of which they can be left out",
+        )
 
 
 def _decompile(source: Source, content: bytes, policy: Path, to: Path) -> bool:

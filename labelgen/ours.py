@@ -28,6 +28,14 @@ _JOINS = re.compile(
 )
 
 
+_OF_SHARED = re.compile(rf"\(typeattribute ({'|'.join(OWN_ATTRIBUTES)}|lxc_base_typeattr_\d+)\)")
+
+
+def declared_in_shared(text: str) -> list[str]:
+    """The attributes in CIL that the shared module declares."""
+    return _OF_SHARED.findall(text)
+
+
 def _plain(text: bytes) -> bytes:
     """CIL without comments and strings."""
     return _NO_WORDS.sub(b"", text)

@@ -112,3 +112,9 @@ def test_words_in_strings_and_comments_are_no_rules(installed: Path) -> None:
     local = installed / "local.cil"
     local.write_text('; lxc_web_t\n(filecon "/srv/lxc_web_t" any (system_u object_r shadow_t ((s0) (s0))))\n')
     assert "/srv/lxc_web_t" in cil_of(installed)
+
+
+def test_a_binary_with_roles_in_it_is_no_base(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    policy = reference_roles.link(tmp_path)
+    with pytest.raises(InputError, match="has roles of labelgen's in it already: it declares lxc_"):
+        bases.open_base(bases.locate(str(policy)))
