@@ -37,7 +37,6 @@ virt_domain
 """
 DECLARED = frozenset(_NAMES.split())
 
-
 FEW = 3  # so many types at most are taken to have been left out of a set one by one
 
 
@@ -211,7 +210,6 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
 
 def closed(subject: Subject) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
-
     bits = subject.policy.bits
     for name in _holding(subject.policy, *_of(subject, subject.domain)):
         rules = subject.policy.naming_source(name)
@@ -242,7 +240,8 @@ def contained(subject: Subject) -> Iterator[Finding]:
                 yield _told(subject, "contained", subject.domain, name, does, str(rule))
     for key, target in _written_out(subject):
         counterpart = subject.kin.bit if target == subject.bit else target
-        if theirs.condition(key, counterpart) is not True:
+        left = counterpart & ~theirs.always.get(key, 0)
+        if any(theirs.condition(key, 1 << number) is not True for number in members(left)):
             yield _told_of_all(subject, "contained", key, target)
     for access, type_name, name in _sets_of_files(subject):
         yield from _beyond_access(subject, access, type_name, name)
