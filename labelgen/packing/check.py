@@ -75,12 +75,13 @@ def _other_build(package: Package, options: Options) -> list[str]:
 def _canonical(path: Path) -> dict[str, Any]:
     """A manifest, in the very form that labelgen writes: no byte of it can be another. Raises InputError."""
     data = tree.read_json(path)
-    with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
-        again = Path(scratch) / MANIFEST
-        output.write_json(again, data)
-        if not isinstance(data, dict) or again.read_bytes() != path.read_bytes():
-            raise InputError(f"{path}: this file was changed: labelgen writes it in another form")
-    return data
+    if isinstance(data, dict):
+        with tempfile.TemporaryDirectory(prefix="labelgen-") as scratch:
+            again = Path(scratch) / MANIFEST
+            output.write_json(again, data)
+            if again.read_bytes() == path.read_bytes():
+                return data
+    raise InputError(f"{path}: this file was changed: labelgen writes it in another form")
 
 
 def _file_names(manifest: Mapping[str, Any], path: Path) -> dict[str, str]:
