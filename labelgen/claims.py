@@ -269,6 +269,9 @@ class Verification:
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
     kept_apart: dict[tuple[int, int, bool, Key], bool] = field(default_factory=dict, init=False, repr=False)
+    open_to_alike: dict[tuple[int, int, bool, tuple[Key, ...]], list[Key]] = field(
+        default_factory=dict, init=False, repr=False
+    )
     entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -955,16 +958,20 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
 def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
-    policy = subject.policy
+    policy, seen_as = subject.policy, subject.verification.constraints.seen_as
     kinds = OF_CONTAINERS | policy.socket_classes
     found = []
     for target in (subject.domain, *_types_of_files(subject)):
         bit, is_domain = policy.bits[target], target == subject.domain
-        for key, bits in subject.worst.items():
+        had = tuple(key for key, bits in subject.worst.items() if bits & bit)
+        # Roles that constraints cannot tell apart, and that may do the same to their own, have one answer.
+        alike = (seen_as(subject.domain), seen_as(target), is_domain, had)
+        answers = subject.verification.open_to_alike
+        if alike not in answers:
             # Files have the type of the domain too: those below /proc.
-            is_asked = key[0] in FILE_CLASSES or (is_domain and _is_about_another(key, kinds))
-            if bits & bit and is_asked and not _refused(subject, target, key):
-                found.append((target, key))
+            asked = (k for k in had if k[0] in FILE_CLASSES or (is_domain and _is_about_another(k, kinds)))
+            answers[alike] = [key for key in asked if not _refused(subject, target, key)]
+        found += [(target, key) for key in answers[alike]]
     return sorted(found)
 
 

@@ -403,7 +403,11 @@ def _mcs_limits(subject: Subject) -> Iterator[str]:
             f"{' '.join(on_processes)}."
         )
     acting = {tclass: perms - SEEING for tclass, perms in sorted(open_.items())}
-    words = "; ".join(f"{tclass} {_all_or_some(subject, tclass, perms)}" for tclass, perms in acting.items() if perms)
+    own: dict[str, set[str]] = defaultdict(set)
+    for (tclass, perm), bits in subject.worst.items():
+        if bits & subject.bit and tclass in subject.policy.socket_classes:
+            own[tclass].add(perm)
+    words = "; ".join(f"{tclass} {_all_or_some(own[tclass], perms)}" for tclass, perms in acting.items() if perms)
     if words:
         yield f"The constraints of this base do not keep two containers of one role apart for: {words}."
     seen = " ".join(tclass for tclass, perms in sorted(open_.items()) if perms & SEEING)
@@ -414,10 +418,9 @@ def _mcs_limits(subject: Subject) -> Iterator[str]:
 SEEING = frozenset({"getattr", "watch", "watch_mount", "watch_reads", "watch_sb", "watch_with_perm"})
 
 
-def _all_or_some(subject: Subject, tclass: str, perms: set[str]) -> str:
-    """The permissions, or that they are all that the role has on its own of a class of sockets."""
-    had = {perm for (of, perm), bits in subject.worst.items() if of == tclass and bits & subject.bit}
-    whole = tclass in subject.policy.socket_classes and had <= perms | {"create"} | SEEING
+def _all_or_some(own: set[str], perms: set[str]) -> str:
+    """The permissions, or that they are all that the role has on its `own` of a class of sockets."""
+    whole = own and own <= perms | {"create"} | SEEING
     return "(all that it may do with its own)" if whole else " ".join(sorted(perms))
 
 
