@@ -533,6 +533,14 @@ HIDDEN = [
         "(allow nearly_all self (udp_socket (create)))",
         says="create (udp_socket) as nearly all like it",
     ),
+    Hidden(
+        "not_parent",
+        "(not (container_t))",
+        "(typeattribute not_shadow)(typeattributeset not_shadow (not (shadow_t)))"
+        "(allow not_parent not_shadow (process (sigkill)))",
+        "separate",
+        "on which not_parent can act, which may hold other roles",
+    ),
 ]
 
 

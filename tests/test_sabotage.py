@@ -184,8 +184,12 @@ def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, 
         "(allow httpd_t local_typeattr_1 (process (signal)))",
         "(typeattribute not_shadow)(typeattributeset not_shadow (not (shadow_t)))"
         "(allow not_shadow httpd_t (process (sigchld)))",
+        "(boolean local false)(typeattribute not_parent)(typeattributeset not_parent (not (container_t)))"
+        "(booleanif local (true (allow not_parent shadow_t (file (getattr)))"
+        "(allow container_t shadow_t (file (getattr)))))",
+        "(typetransition mcs_constrained_type var_t file container_file_t)",
     ],
-    ids=["files", "domains", "what-the-parent-has-too"],
+    ids=["files", "domains", "what-the-parent-has-too", "when-the-parent-has-it-too", "labels-as-the-parents"],
 )
 def test_a_set_that_cannot_hold_a_role_is_nothing_that_a_binary_hides(
     text: str, reference_roles: BuiltRoles, tmp_path: Path
