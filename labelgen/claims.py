@@ -975,6 +975,11 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     return sorted(found)
 
 
+def must_be_refused(key: Key) -> bool:
+    """Whether categories that do not keep two containers from it fail the claim; anything else is a limit."""
+    return key[1] in KEPT_APART.get(key[0], ())
+
+
 def _is_about_another(key: Key, kinds: frozenset[str]) -> bool:
     tclass, perm = key
     if tclass == "process":
@@ -996,16 +1001,14 @@ def _types_of_files(subject: Subject) -> list[str]:
 
 def _kept_apart_by_mcs(subject: Subject) -> Iterator[Finding]:
     """Between two sets of categories, what the domain may do by type is refused by a constraint."""
-    for target, (tclass, perm) in subject.open_to_others:
-        if perm not in KEPT_APART.get(tclass, ()):
-            continue
-        key = (tclass, perm)
-        yield subject.finding(
-            "separate",
-            f"MCS does not keep two containers of {subject.domain} apart: "
-            f"{target}:{key[0]} {key[1]} is refused by no constraint",
-            subject.verification.access.evidence(subject.domain, target, key),
-        )
+    for target, key in subject.open_to_others:
+        if must_be_refused(key):
+            yield subject.finding(
+                "separate",
+                f"MCS does not keep two containers of {subject.domain} apart: "
+                f"{target}:{key[0]} {key[1]} is refused by no constraint",
+                subject.verification.access.evidence(subject.domain, target, key),
+            )
 
 
 def _acts_on_others(subject: Subject) -> Iterator[Finding]:

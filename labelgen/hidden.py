@@ -5,20 +5,18 @@ is made are written out for each type there.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
-from labelgen import conditions
+from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
 from labelgen.derivation import OWN_ATTRIBUTES
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING
 from labelgen.policy import XPERM_RULES, Policy, Rule, members
-from labelgen.shipped import SHARED_MODULE
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
@@ -62,7 +60,9 @@ def _holding(policy: Policy, mine: frozenset[str], roles: int) -> tuple[str, ...
     return tuple(
         name
         for name, bits in sorted(policy.attributes.items())
-        if name not in mine | DECLARED and not _is_ours(name) and any(_hold_most(bits, whole) for whole in wholes)
+        if name not in mine | DECLARED
+        and not ours.is_of_shared(name)
+        and any(_hold_most(bits, whole) for whole in wholes)
     )
 
 
@@ -81,14 +81,6 @@ def _holding_rather(policy: Policy, mine: frozenset[str], roles: int) -> tuple[s
         for name in _holding(policy, mine, roles)
         if is_part(policy.attributes[name]) or not any(not policy.attributes[name] & ~whole for whole in elsewhere)
     )
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a set has its name from one of our own modules, in which its expression is."""
-    return name in OWN_ATTRIBUTES or _OURS.match(name) is not None
-
-
-_OURS = re.compile(rf"{SHARED_MODULE}_typeattr_[0-9]+\Z")
 
 
 def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
@@ -322,7 +314,9 @@ def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str
     """Those sets of our own modules that are one of the `sets` without a few types, such as the parent."""
     wholes = [policy.attributes[name] for name in sets]
     for name, bits in policy.attributes.items() if wholes else ():
-        if _OURS.match(name) and any(not bits & ~whole and _number(whole & ~bits & ~roles) <= FEW for whole in wholes):
+        if ours.is_of_shared(name) and any(
+            not bits & ~whole and _number(whole & ~bits & ~roles) <= FEW for whole in wholes
+        ):
             yield name
 
 

@@ -28,12 +28,18 @@ _JOINS = re.compile(
 )
 
 
-_OF_SHARED = re.compile(rf"\(typeattribute ({'|'.join(OWN_ATTRIBUTES)}|lxc_base_typeattr_\d+)\)")
+_OF_SHARED = "|".join((*OWN_ATTRIBUTES, rf"{SHARED}_typeattr_[0-9]+"))
+_DECLARED_IN_SHARED = re.compile(rf"\(typeattribute ({_OF_SHARED})\)")
+
+
+def is_of_shared(attribute: str) -> bool:
+    """Whether an attribute has a name that the shared module declares, itself or through the compiler."""
+    return re.fullmatch(_OF_SHARED, attribute) is not None
 
 
 def declared_in_shared(text: str) -> list[str]:
     """The attributes in CIL that the shared module declares."""
-    return _OF_SHARED.findall(text)
+    return _DECLARED_IN_SHARED.findall(text)
 
 
 def _plain(text: bytes) -> bytes:

@@ -45,8 +45,7 @@ HELPERS = (
     ("sysfs", "/kernel/uevent_helper"),
     ("binfmt_misc", "/register"),
 )
-# So does this, in control groups of version 1 (kernel/cgroup/cgroup-v1.c, cgroup_release_agent_write); hosts mount them
-# read-only into containers.
+# So does this, in control groups of version 1 (kernel/cgroup/cgroup-v1.c, cgroup_release_agent_write).
 RELEASE_AGENT = ("cgroup", "/release_agent")
 # Of these Linux talks to servers itself (fs/ and net/9p, Linux 6.12).
 NETWORK_FILESYSTEMS = frozenset(re.findall(r"\w+", "nfs nfs4 cifs smb3 ceph 9p afs coda orangefs"))
@@ -109,6 +108,15 @@ class Portcon(NamedTuple):
     high: int
     type: str
     context: str
+
+
+class Genfscon(NamedTuple):
+    """The type of the files of a file system whose path in it starts so; `kind` is empty for any kind of file."""
+
+    filesystem: str
+    path: str
+    kind: str
+    type: str
 
 
 class Default(NamedTuple):
@@ -427,15 +435,23 @@ class Policy:
         return frozenset(inheriting | {name for name in self.classes if name.endswith("socket")})
 
     @cached_property
+    def _genfscons(self) -> list[Genfscon]:
+        """Every genfscon, read once: setools makes them anew each time."""
+        return [
+            Genfscon(item.fs, item.path, str(item.filetype), item.context.type_.name)
+            for item in self._policy.genfscons()
+        ]
+
+    @cached_property
     def network_sysctls(self) -> int:
         """The bitset of the types of the files below /proc/sys/net: of every genfscon in there and, where the folder
         has none of its own, of the longest that its path starts with (__security_genfs_sid, ss/services.c)."""
         inside = 0
-        for item in self._policy.genfscons():
+        for item in self._genfscons:
             path = _PLAIN.split(item.path)[0]
             is_inside = path.startswith(NETWORK_SYSCTLS) or (path != item.path and NETWORK_SYSCTLS.startswith(path))
-            if item.fs == "proc" and is_inside:
-                inside |= self._union({item.context.type_.name} & self.types.keys())
+            if item.filesystem == "proc" and is_inside:
+                inside |= self._union({item.type} & self.types.keys())
         return inside | self._labelling_file("proc", NETWORK_SYSCTLS)
 
     @cached_property
@@ -447,6 +463,7 @@ class Policy:
         helpers = filesystems = 0
         for filesystem, path in HELPERS:
             helpers |= self._labelling_file(filesystem, path)
+        for filesystem in {filesystem for filesystem, _ in HELPERS}:
             filesystems |= self._labelling_file(filesystem, "/")
         return {
             **found,
@@ -461,13 +478,12 @@ class Policy:
         genfscon that its path starts with, for any kind of file (__security_genfs_sid, ss/services.c)."""
         longest: dict[str, tuple[int, str]] = {}
         names = set()
-        for item in self._policy.genfscons():
-            name, kind = item.context.type_.name, str(item.filetype)
-            if item.fs == filesystem and kind in ("", "--"):
+        for item in self._genfscons:
+            if item.filesystem == filesystem and item.kind in ("", "--"):
                 if path.startswith(item.path):
-                    longest[kind] = max(longest.get(kind, (0, "")), (len(item.path), name))
+                    longest[item.kind] = max(longest.get(item.kind, (0, "")), (len(item.path), item.type))
                 elif fnmatchcase(path, f"{item.path}*"):
-                    names.add(name)
+                    names.add(item.type)
         names.update(name for _, name in longest.values())
         names.update(() if longest else [self.initial_sids.get("unlabeled", "")])
         return self._union(names & self.types.keys()) | self._instead_of_genfscon(filesystem)

@@ -20,7 +20,7 @@ from labelgen.policy import Policy
 if TYPE_CHECKING:
     from labelgen.denials import Denial, Label
 
-AGAIN = "`labelgen verify --build build` says how), build and install again"
+CHANGED = "the base changed since the build (`labelgen verify --build build` says how), build and install again"
 VOLUME = "-v PATH:PATH:Z for this container alone, :z for several"
 
 
@@ -134,8 +134,8 @@ class _Asked:
                           f"deliberate: {self.source} starts no containers, and may act on plain ones "
                           f"({counterpart}) only: {self.what}")  # fmt: skip
         return Reason("parent", "enterable",
-                      f"a fault: {self.source} may act so on {counterpart}, so it should on {self.target}: the base "
-                      f"changed since the build ({AGAIN}")  # fmt: skip
+                      f"a fault: {self.source} may act so on {counterpart}, so it should on {self.target}: "
+                      f"{CHANGED}")  # fmt: skip
 
     def condition_of_starting(self, domain: str) -> Condition:
         """When the source starts containers in a domain."""
@@ -182,8 +182,7 @@ class _Asked:
         if self.parent is None or self.lacks(self.parent, self.target, self.lacking):
             return None
         return Reason("parent", "complete",
-                      f"a fault: {self.parent} may use {self.what}, so the role should: the base changed since the "
-                      f"build ({AGAIN}")  # fmt: skip
+                      f"a fault: {self.parent} may use {self.what}, so the role should: {CHANGED}")  # fmt: skip
 
     def label(self) -> Optional[Reason]:
         """Files that would be let with the label of containers' files."""

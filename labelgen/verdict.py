@@ -12,10 +12,10 @@ from labelgen import conditions, filepath
 from labelgen.access import Key
 from labelgen.claims import (
     CLAIMS,
-    KEPT_APART,
     Finding,
     Subject,
     Verification,
+    must_be_refused,
     packet_needs,
     refused_identities,
 )
@@ -393,9 +393,9 @@ def _some(names: list[str]) -> str:
 def _mcs_limits(subject: Subject) -> Iterator[str]:
     """What one container may do to another of the same role, whatever their categories."""
     open_: dict[str, set[str]] = defaultdict(set)
-    for _, (tclass, perm) in subject.open_to_others:
-        if perm not in KEPT_APART.get(tclass, ()):
-            open_[tclass].add(perm)
+    for _, key in subject.open_to_others:
+        if not must_be_refused(key):
+            open_[key[0]].add(key[1])
     on_processes = sorted(open_.pop("process", ()))
     if on_processes:
         yield (
