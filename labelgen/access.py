@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
@@ -87,6 +87,8 @@ class Access:
         self.policy = policy
         self.origins = origins
         self.through = cache(self._through)
+        # Of one role much is asked about the rules that name its types, and then nothing more.
+        self.own = lru_cache(maxsize=16)(self._own)
 
     def outgoing(self, type_name: str) -> Grants:
         """What a type may do to others and itself."""
@@ -99,7 +101,7 @@ class Access:
     def _of(self, type_name: str, outgoing: bool) -> Grants:
         return self.through(self.policy.attributes_of[type_name], outgoing).plus(self.own(type_name, outgoing))
 
-    def own(self, type_name: str, outgoing: bool, but: str = "") -> Grants:
+    def _own(self, type_name: str, outgoing: bool, but: str = "") -> Grants:
         """What the rules grant that name the type itself, without those about it and the type `but`."""
         return self._sum((type_name,), outgoing, but)
 

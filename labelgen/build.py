@@ -25,6 +25,7 @@ from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
 from labelgen.ports import PortTable
+from labelgen.reach import reaches_to_json
 from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
 from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
@@ -240,7 +241,7 @@ def _write_reach(path: Path, result: Verdict, ports: PortTable, known: Facts) ->
     kept = {
         "sockets": sorted(name for name in known.classes if name.endswith("socket")),
         "ports": ports.segments,
-        "domains": [r.reach.to_json() for r in result.roles],
+        **reaches_to_json(item.reach for item in result.roles),
     }
     path.write_text(json.dumps(kept), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 from labelgen import output
 from labelgen.errors import InputError
 from labelgen.ports import PortTable, Segment
-from labelgen.reach import Reach
+from labelgen.reach import Reach, reaches_from_json
 
 MANIFEST = output.MARK
 VERDICT = "verdict.json"
@@ -107,8 +107,8 @@ class BuiltTree:
         data = _load(path)
         try:
             ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-            found = [Reach.from_json(item, ports) for item in data["domains"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            found = reaches_from_json(data, ports)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise _strange(path) from error
         return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}
 

@@ -164,7 +164,8 @@ class Subject:
 
     def condition(self, key: Key, bit: int) -> Condition:
         """When it has a permission on the type of `bit`."""
-        return conditions.either(self.own.condition(key, bit), self.kin.outgoing.condition(key, bit))
+        mine = self.own.condition(key, bit)
+        return True if mine is True else conditions.either(mine, self.kin.outgoing.condition(key, bit))
 
     @cached_property
     def xperms(self) -> dict[tuple[str, str, int], set[int]]:
@@ -269,7 +270,7 @@ class Verification:
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
     kept_apart: dict[tuple[int, int, bool, Key], bool] = field(default_factory=dict, init=False, repr=False)
-    open_to_alike: dict[tuple[int, int, bool, tuple[Key, ...]], list[Key]] = field(
+    open_to_alike: dict[tuple[int, int, bool, frozenset[Key]], list[Key]] = field(
         default_factory=dict, init=False, repr=False
     )
     entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
@@ -517,9 +518,9 @@ def _allowed(subject: Subject, key: Key) -> int:
 def network(subject: Subject) -> Iterator[Finding]:
     """The ports, protocols and socket families the domain can use are those declared."""
     model = subject.policy.network
-    own = {key: model.part(*key, bits) for key, bits in subject.own.worst().items()}
-    had = together(subject.kin.network, own)
-    excess = {key: bits & ~_allowed(subject, key) for key, bits in had.items() if bits}
+    own = ((key, model.part(*key, bits)) for key, bits in subject.own.worst().items())
+    had = together(subject.kin.network, {key: bits for key, bits in own if bits})
+    excess = {key: bits & ~_allowed(subject, key) for key, bits in had.items()}
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
     yield from _ports_elsewhere(subject)
     yield from _retagged(subject)
@@ -961,9 +962,12 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     policy, seen_as = subject.policy, subject.verification.constraints.seen_as
     kinds = OF_CONTAINERS | policy.socket_classes
     found = []
-    for target in (subject.domain, *_types_of_files(subject)):
+    targets = (subject.domain, *_types_of_files(subject))
+    theirs = subject.verification.bits_of(targets)
+    granted = [(key, bits) for key, bits in subject.worst.items() if bits & theirs]
+    for target in targets:
         bit, is_domain = policy.bits[target], target == subject.domain
-        had = tuple(key for key, bits in subject.worst.items() if bits & bit)
+        had = frozenset(key for key, bits in granted if bits & bit)
         # Roles that constraints cannot tell apart, and that may do the same to their own, have one answer.
         alike = (seen_as(subject.domain), seen_as(target), is_domain, had)
         answers = subject.verification.open_to_alike

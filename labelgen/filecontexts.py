@@ -172,7 +172,7 @@ class FileContexts:
         return tuple(
             context
             for context in later
-            if context.path == path or (_may_meet(stem(path), stem(context.path)) and meet(path, context.path))
+            if context.path == path or (_may_meet(path, context.path) and meet(path, context.path))
         )
 
     def hiding(self, path: str) -> Iterator[Alias]:
@@ -202,5 +202,13 @@ def is_within(path: str, tree: str) -> bool:
     return start.startswith(f"{stem(folder)}/") or (_is_literal(path) and start == stem(folder))
 
 
+def _is_plain_tree(path: str) -> bool:
+    return path.endswith(_WHOLE) and stem(path) == path[: -len(_WHOLE)]
+
+
 def _may_meet(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
+    """Whether what two expressions match starts alike; of two trees, as most are, whether one is in the other."""
+    left, right = stem(one), stem(other)
+    if _is_plain_tree(one) and _is_plain_tree(other):
+        return _is_below(left, right) or _is_below(right, left)
+    return left.startswith(right) or right.startswith(left)

@@ -49,10 +49,14 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
         same = theirs.sometimes.get(branch, {}) if branch else {}
         for key, bits in grants.items():
             had = theirs.always.get(key, 0) | same.get(key, 0)
-            for one, other in like if bits & ~had else ():
-                had |= one if had & other else 0
-            if bits & ~had:
-                found.setdefault(branch, {})[key] = bits & ~had
+            left = bits & ~had
+            for one, other in like if left else ():
+                if left & one and had & other:
+                    left &= ~one
+                if not left:
+                    break
+            if left:
+                found.setdefault(branch, {})[key] = left
     return found
 
 
@@ -84,12 +88,12 @@ class Kin:
     private: int
     beside: int = 0
 
-    @property
+    @cached_property
     def outgoing(self) -> Grants:
         """What the attributes let them do."""
         return self.access.through(self.attributes, True)
 
-    @property
+    @cached_property
     def incoming(self) -> Grants:
         """What may be done to them because of their attributes."""
         return self.access.through(self.attributes, False)

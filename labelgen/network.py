@@ -333,6 +333,13 @@ class NetworkModel:
 
     def part(self, tclass: str, perm: str, bits: int) -> int:
         """Those of the target types in `bits` on which a permission is a network permission."""
-        if self._has(tclass, perm):
-            return bits
-        return bits & self.sysctls if self.writes(tclass, (perm,)) else 0
+        key = (tclass, perm)
+        if key not in self._counting:
+            sysctls = self.sysctls if self.writes(tclass, (perm,)) else 0
+            self._counting[key] = -1 if self._has(tclass, perm) else sysctls
+        return bits & self._counting[key]
+
+    @cached_property
+    def _counting(self) -> dict[tuple[str, str], int]:
+        """(class, permission) -> the types on which it is a network permission, as far as was asked; -1 for all."""
+        return {}

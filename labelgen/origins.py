@@ -10,8 +10,9 @@ import json
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,11 @@ class Text:
         return self._statements.get((source, tclass), [])
 
     @cached_property
+    def of_attributes(self) -> Callable[[tuple[str, ...], str], list[Statement]]:
+        """The statements about any of these attributes and a class; they are the same for all types that have these."""
+        return cache(lambda names, tclass: [found for name in names for found in self.statements(name, tclass)])
+
+    @cached_property
     def sets(self) -> dict[str, set[str]]:
         """Type or attribute -> the attributes that it is put into by name."""
         found: dict[str, set[str]] = defaultdict(set)
@@ -116,14 +122,14 @@ class Origins:
 
     def _stating(self, text: Text, rule: Rule, wanted: frozenset[str]) -> tuple[list[str], frozenset[str]]:
         """The modules of a text that state some of the permissions, and the permissions that are left."""
-        targets = {*self._symbols(rule.target), "self"}
+        targets = (*self._symbols(rule.target), "self")
+        attributes = self.policy.attributes_of.get(rule.source, ())
         found, left = [], wanted
-        for source in self._symbols(rule.source):
-            for statement in text.statements(source, rule.tclass):
-                stated = wanted if "all" in statement.perms else wanted & statement.perms
-                if stated and statement.target in targets:
-                    found.append(statement.module)
-                    left -= stated
+        for statement in chain(text.statements(rule.source, rule.tclass), text.of_attributes(attributes, rule.tclass)):
+            stated = wanted if "all" in statement.perms else wanted & statement.perms
+            if stated and statement.target in targets:
+                found.append(statement.module)
+                left -= stated
         return found, left
 
     def path(self, type_name: str, attribute: str) -> list[str]:

@@ -5,9 +5,10 @@ It is made of the linked policy once and kept with the build, so that a question
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from labelgen import conditions
@@ -49,18 +50,73 @@ class Need(NamedTuple):
 
 
 class NetworkRule(NamedTuple):
-    """A rule that grants network permissions: `targets` are types, for port types and nodes expanded."""
+    """A rule that grants network permissions: `targets` are types, for port types and nodes expanded; `attribute` is
+    the one that it names, and empty where it names the domain itself."""
 
     tclass: str
     perms: frozenset[str]
     targets: frozenset[str]
     text: str
     guard: Optional[Guard]
+    attribute: str = ""
 
     @property
     def condition(self) -> Condition:
         """When it is in force."""
         return True if self.guard is None else self.guard.condition
+
+    def said_of(self, domain: str) -> str:
+        """Its text, and how it means a domain."""
+        return f"{self.text} ({domain} is in {self.attribute})" if self.attribute else self.text
+
+
+@dataclass(frozen=True)
+class NetworkRules:
+    """Rules by what they grant. Those about attributes are the same for all domains that have these."""
+
+    rules: tuple[NetworkRule, ...] = ()
+
+    def __reduce__(self) -> Any:
+        return NetworkRules, (self.rules,)  # without the index, which is made again where it is asked for
+
+    @cached_property
+    def granting(self) -> dict[tuple[str, str], list[NetworkRule]]:
+        """(class, permission) -> the rules that grant it."""
+        found: dict[tuple[str, str], list[NetworkRule]] = defaultdict(list)
+        for rule in self.rules:
+            for perm in rule.perms:
+                found[rule.tclass, perm].append(rule)
+        return dict(found)
+
+    def to_json(self) -> list[Any]:
+        """The rules for programs."""
+        return [
+            [
+                rule.tclass,
+                sorted(rule.perms),
+                sorted(rule.targets),
+                rule.text,
+                None if rule.guard is None else [list(rule.guard.postfix), rule.guard.branch],
+                rule.attribute,
+            ]
+            for rule in self.rules
+        ]
+
+    @classmethod
+    def from_json(cls, data: Any) -> NetworkRules:
+        """The rules kept by `to_json`."""
+        rules = (
+            NetworkRule(
+                tclass,
+                frozenset(perms),
+                frozenset(targets),
+                text,
+                Guard(tuple(guard[0]), guard[1]) if guard else None,
+                attribute,
+            )
+            for tclass, perms, targets, text, guard, attribute in data
+        )
+        return cls(tuple(rules))
 
 
 class Met(NamedTuple):
@@ -117,27 +173,41 @@ class Answer:
 
 @dataclass
 class Reach:
-    """What one domain can do on the network. extended: whether the policy has the capability extended_socket_class,
-    without which the kernel asks about another class for some sockets."""
+    """What one domain can do on the network, by its own rules and by those of its attributes. extended: whether the
+    policy has the capability extended_socket_class, without which the kernel asks about another class for some
+    sockets."""
 
     domain: str
     nodes: tuple[str, ...]
-    rules: tuple[NetworkRule, ...]
+    own: NetworkRules
+    shared: NetworkRules
     ports: PortTable
     extended: bool = True
-    _met: dict[Need, Met] = field(default_factory=dict, repr=False)
-    _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, repr=False, compare=False)
+    _met: dict[Need, Met] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> Any:
+        return Reach, (self.domain, self.nodes, self.own, self.shared, self.ports, self.extended)
+
+    @property
+    def rules(self) -> tuple[NetworkRule, ...]:
+        """All of them."""
+        return (*self.own.rules, *self.shared.rules)
+
+    def _granting(self, tclass: str, perm: str) -> list[NetworkRule]:
+        key = (tclass, perm)
+        return [*self.own.granting.get(key, ()), *self.shared.granting.get(key, ())]
 
     def met(self, need: Need) -> Met:
         """When a need is met, and by which rules."""
         if need not in self._met:
             found = [
-                rule
-                for rule in self.rules
-                if rule.tclass == need.tclass and need.perm in rule.perms and not rule.targets.isdisjoint(need.targets)
+                rule for rule in self._granting(need.tclass, need.perm) if not rule.targets.isdisjoint(need.targets)
             ]
             self._met[need] = Met(
-                need, conditions.any_of(rule.condition for rule in found), tuple(rule.text for rule in found)
+                need,
+                conditions.any_of(rule.condition for rule in found),
+                tuple(rule.said_of(self.domain) for rule in found),
             )
         return self._met[need]
 
@@ -301,9 +371,7 @@ class Reach:
         tclass = self.asked(protocol)
         if any(self.met(Need(tclass, name, (self.domain,), "")).condition is False for name in own):
             return []
-        types = {
-            target for rule in self.rules if rule.tclass == tclass and perm in rule.perms for target in rule.targets
-        }
+        types = {target for rule in self._granting(tclass, perm) for target in rule.targets}
         return self.ports.of_types(protocol, types)
 
     def summary(self) -> dict[str, Any]:
@@ -323,43 +391,44 @@ class Reach:
             "send_udp_anywhere": self.condition(self.send_needs("udp")) is not False,
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the ports, which all domains share."""
-        return {
-            "domain": self.domain,
-            "nodes": list(self.nodes),
-            "extended_sockets": self.extended,
-            "rules": [
-                [
-                    rule.tclass,
-                    sorted(rule.perms),
-                    sorted(rule.targets),
-                    rule.text,
-                    None if rule.guard is None else [list(rule.guard.postfix), rule.guard.branch],
-                ]
-                for rule in self.rules
-            ],
-        }
 
-    @classmethod
-    def from_json(cls, data: Any, ports: PortTable) -> Reach:
-        """The reach kept by `to_json`."""
-        return cls(
-            data["domain"],
-            tuple(data["nodes"]),
-            tuple(
-                NetworkRule(
-                    tclass,
-                    frozenset(perms),
-                    frozenset(targets),
-                    text,
-                    Guard(tuple(guard[0]), guard[1]) if guard else None,
-                )
-                for tclass, perms, targets, text, guard in data["rules"]
-            ),
-            ports,
-            data["extended_sockets"],
+def reaches_to_json(reaches: Iterable[Reach]) -> dict[str, Any]:
+    """The reach of domains for programs, without the ports, which all share. What several have by the same attributes
+    is there once, under `shared`; each has the number of its own there."""
+    places: dict[int, int] = {}  # by identity: rules are many, and roles have the very same
+    shared: list[NetworkRules] = []
+    domains = []
+    for reach in reaches:
+        if id(reach.shared) not in places:
+            if reach.shared not in shared:
+                shared.append(reach.shared)
+            places[id(reach.shared)] = shared.index(reach.shared)
+        domains.append(
+            {
+                "domain": reach.domain,
+                "nodes": list(reach.nodes),
+                "extended_sockets": reach.extended,
+                "rules": reach.own.to_json(),
+                "shared": places[id(reach.shared)],
+            }
         )
+    return {"domains": domains, "shared": [rules.to_json() for rules in shared]}
+
+
+def reaches_from_json(data: Any, ports: PortTable) -> list[Reach]:
+    """The reach kept by `reaches_to_json`. Raises KeyError, TypeError, ValueError, IndexError where it is not that."""
+    shared = [NetworkRules.from_json(rules) for rules in data["shared"]]
+    return [
+        Reach(
+            item["domain"],
+            tuple(item["nodes"]),
+            NetworkRules.from_json(item["rules"]),
+            shared[item["shared"]],
+            ports,
+            item["extended_sockets"],
+        )
+        for item in data["domains"]
+    ]
 
 
 class Reacher:
@@ -371,21 +440,20 @@ class Reacher:
         self.ports = ports
         self.network = policy.network
         self.nodes = policy.node_types
-        self._networking = cache(self._network_rules)
+        self._shared = cache(self._of_attributes)
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
-        return Reach(domain, self.nodes, tuple(self._rules(domain)), self.ports, self.network.extended)
+        own, shared = NetworkRules(tuple(self._network_rules(domain))), self._shared(self.policy.attributes_of[domain])
+        return Reach(domain, self.nodes, own, shared, self.ports, self.network.extended)
 
-    def _rules(self, domain: str) -> Iterator[NetworkRule]:
-        for symbol in self.policy.symbols(domain):
-            path = "" if symbol == domain else f" ({domain} is in {symbol})"
-            for rule in self._networking(symbol):
-                yield rule._replace(text=rule.text + path) if path else rule
+    def _of_attributes(self, names: tuple[str, ...]) -> NetworkRules:
+        """What all domains have that are in these attributes."""
+        rules = (rule._replace(attribute=name) for name in names for rule in self._network_rules(name))
+        return NetworkRules(tuple(rules))
 
-    def _network_rules(self, symbol: str) -> list[NetworkRule]:
+    def _network_rules(self, symbol: str) -> Iterator[NetworkRule]:
         """The rules about a type or an attribute."""
-        found = []
         for rule in self.policy.naming_source(symbol):
             if rule.kind != "allow":
                 continue
@@ -394,8 +462,7 @@ class Reacher:
                 perms = frozenset({"create"})
             if perms:
                 text = f"{rule}{self._origin(rule, perms)}"
-                found.append(NetworkRule(rule.tclass, perms, self._targets(rule), text, rule.guard))
-        return found
+                yield NetworkRule(rule.tclass, perms, self._targets(rule), text, rule.guard)
 
     def _origin(self, rule: Rule, perms: Iterable[str]) -> str:
         return self.origins.said(rule, perms) if self.origins else ""

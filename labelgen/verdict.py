@@ -404,8 +404,9 @@ def _mcs_limits(subject: Subject) -> Iterator[str]:
         )
     acting = {tclass: perms - SEEING for tclass, perms in sorted(open_.items())}
     own: dict[str, set[str]] = defaultdict(set)
-    for (tclass, perm), bits in subject.worst.items():
-        if bits & subject.bit and tclass in subject.policy.socket_classes:
+    sockets = subject.policy.socket_classes.intersection(acting)
+    for (tclass, perm), bits in subject.worst.items() if sockets else ():
+        if tclass in sockets and bits & subject.bit:
             own[tclass].add(perm)
     words = "; ".join(f"{tclass} {_all_or_some(own[tclass], perms)}" for tclass, perms in acting.items() if perms)
     if words:

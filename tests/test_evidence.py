@@ -65,8 +65,8 @@ def test_evidence_names_the_module_and_the_way_through_attributes(tmp_path: Path
         "allow local_outer smtp_port_t:tcp_socket { name_connect }; [module local] "
         "(lxc_web_t is in mcs_constrained_type, that in local_inner, that in local_outer)",
     )
-    texts = {rule.text for rule in role.reach.rules if "name_bind" in rule.perms}
+    texts = {rule.said_of(role.domain) for rule in role.reach.rules if "name_bind" in rule.perms}
     assert texts == {"allow lxc_web_t http_port_t:tcp_socket { name_bind }; [module lxc_web]"}
-    assert {rule.text for rule in role.reach.rules if "smtp_port_t" in rule.targets} == {
+    assert {rule.said_of(role.domain) for rule in role.reach.rules if "smtp_port_t" in rule.targets} == {
         "allow local_outer smtp_port_t:tcp_socket { name_connect }; [module local] (lxc_web_t is in local_outer)"
     }

@@ -8,7 +8,7 @@ from labelgen import printing
 from labelgen.claims import Finding
 from labelgen.network import PROTOCOLS
 from labelgen.ports import PortTable
-from labelgen.reach import Reach
+from labelgen.reach import NetworkRules, Reach
 from labelgen.verdict import Neighbour, RoleVerdict, Verdict
 
 EVERYBODY = "The sun sets on every one."
@@ -16,7 +16,8 @@ NEIGHBOUR = Neighbour("bind", "tcp", "81, 9000", "http_port_t")
 
 
 def role(name: str, *findings: Finding, limits: tuple[str, ...] = (), neighbours: int = 0) -> RoleVerdict:
-    reach = Reach(f"lxc_{name}_t", (), (), PortTable({protocol: [] for protocol in PROTOCOLS}))
+    ports = PortTable({protocol: [] for protocol in PROTOCOLS})
+    reach = Reach(f"lxc_{name}_t", (), NetworkRules(), NetworkRules(), ports)
     said = (*limits, EVERYBODY)
     return RoleVerdict(name, f"lxc_{name}_t", f"Summary of {name}.", findings, (NEIGHBOUR,) * neighbours, said, reach)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 from typing import Optional
 
 import pytest
 
 from labelgen.policy import Guard, Portcon
 from labelgen.ports import PortTable
-from labelgen.reach import MOST_RANGES, NetworkRule, Reach
+from labelgen.reach import MOST_RANGES, NetworkRule, NetworkRules, Reach, reaches_from_json, reaches_to_json
 
 PORTS = PortTable.of(
     [
@@ -31,7 +33,7 @@ def rule(tclass: str, perms: str, target: str = "one_t", guard: Optional[Guard] 
 
 
 def reach(*rules: NetworkRule, extended: bool = True) -> Reach:
-    return Reach("one_t", ("lo_t", "node_t"), rules, PORTS, extended)
+    return Reach("one_t", ("lo_t", "node_t"), NetworkRules(rules), NetworkRules(), PORTS, extended)
 
 
 def needs(found: object) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -153,7 +155,7 @@ def test_an_answer_names_all_ports_of_the_type_as_far_as_they_fit() -> None:
 
 def test_an_answer_says_of_a_port_with_another_level_that_a_constraint_may_ask_for_it() -> None:
     cons = [Portcon("tcp", port, port, "http_t", f"u:r:http_t:{level}") for port, level in ((80, "s0:c5"), (81, "s0"))]
-    found = Reach("one_t", (), (), PortTable.of(cons, "port_t", "u:r:port_t:s0"))
+    found = Reach("one_t", (), NetworkRules(), NetworkRules(), PortTable.of(cons, "port_t", "u:r:port_t:s0"))
     assert "s0:c5" in found.can_bind("tcp", 80).notes[0]
     assert [need.label for need in found.bind_needs("tcp", 80) if need.perm == "name_bind"] == ["u:r:http_t:s0:c5"]
     assert found.can_bind("tcp", 81).notes[0].endswith("the type of tcp 80-81")
@@ -179,5 +181,17 @@ def test_the_summary_is_what_sockets_ports_and_capabilities_it_has() -> None:
 
 
 def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
-    found = reach(rule("tcp_socket", "create"), rule("tcp_socket", "name_bind", "http_t", OFF), extended=False)
-    assert Reach.from_json(json.loads(json.dumps(found.to_json())), PORTS) == found
+    one = reach(rule("tcp_socket", "create"), rule("tcp_socket", "name_bind", "http_t", OFF), extended=False)
+    shared = [
+        NetworkRules((rule("udp_socket", perm)._replace(attribute="all"),)) for perm in ("create", "write", "create")
+    ]
+    found = [one, *(replace(one, domain=f"{number}_t", shared=rules) for number, rules in enumerate(shared))]
+    kept = json.loads(json.dumps(reaches_to_json(found)))
+    assert reaches_from_json(kept, PORTS) == found
+    assert len(kept["shared"]) == 3
+    assert len(pickle.loads(pickle.dumps(found))[1].own.granting) == 2
+
+
+def test_a_rule_about_an_attribute_is_said_with_it() -> None:
+    through = replace(reach(), shared=NetworkRules((rule("tcp_socket", "create")._replace(attribute="all"),)))
+    assert through.can_create("tcp_socket").met[0].rules == ("allow one_t:tcp_socket create; (one_t is in all)",)

@@ -18,7 +18,7 @@ from labelgen.errors import LabelgenError, MachineError
 from labelgen.host import contexts
 from labelgen.policy import Policy
 from labelgen.ports import PortTable, Segment
-from labelgen.reach import Reach, Reacher, port_table
+from labelgen.reach import Reach, Reacher, port_table, reaches_from_json, reaches_to_json
 
 SELINUXFS = Path("/sys/fs/selinux")
 PROC = Path("/proc")
@@ -77,7 +77,7 @@ def loaded(progress: Progress) -> Loaded:
     with bases.cached(f"loaded-{digest[:32]}", lambda folder: _read(content, folder, progress)) as folder:
         data = json.loads((folder / "roles.json").read_text(encoding="utf-8"))
     ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-    found = (Reach.from_json(item, ports) for item in data["domains"])
+    found = reaches_from_json(data, ports)
     return Loaded({reach.domain: reach for reach in found}, frozenset(data["permissive"]))
 
 
@@ -91,7 +91,7 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     domains = policy.names(policy.attributes.get(DOMAIN, 0))
     data = {
         "ports": ports.segments,
-        "domains": [reacher.of(name).to_json() for name in domains],
+        **reaches_to_json(reacher.of(name) for name in domains),
         "permissive": sorted(policy.permissive & set(domains)),
     }
     (folder / "roles.json").write_text(json.dumps(data), encoding="utf-8")

@@ -14,6 +14,7 @@ from bases import BuiltRoles
 from labelgen.errors import InputError
 from labelgen.policy import Policy
 from labelgen.proving import Matter
+from labelgen.reach import NetworkRules
 from labelgen.witness import kernels, machine, plan, prove, separation
 from labelgen.witness.answers import OK, Answer, Stretch, Stretches, WitnessError
 from labelgen.witness.calls import Trial
@@ -196,8 +197,8 @@ def test_reach_that_is_wrong_is_found_though_libsepol_agrees_with_the_kernel(
 ) -> None:
     model = readings.model
     reach = model.reach("lxc_web_t")
-    fewer = tuple(rule for rule in reach.rules if "name_bind" not in rule.perms)
-    monkeypatch.setitem(model._reaches, "lxc_web_t", replace(reach, rules=fewer, _met={}))
+    fewer = NetworkRules(tuple(rule for rule in reach.rules if "name_bind" not in rule.perms))
+    monkeypatch.setitem(model._reaches, "lxc_web_t", replace(reach, own=fewer, shared=NetworkRules()))
     monkeypatch.setattr(Readings, "of", lambda _policy: readings)
     (first, *_) = _prove(policy, WEB).testimonies[0].findings
     assert (first.kernel, first.judge, first.expected) == ("ok", "ok", REFUSED)
