@@ -20,6 +20,7 @@ import argparse
 import compileall
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -279,31 +280,47 @@ def packing(bare: Bare, repeat: int) -> None:
     line("", "", f"{note}; {packed.wall / plain.wall:.2f} x in wall time")
 
 
-def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scratch: Path) -> None:
+def built_anew(spec: str, roles: Path, to: Path) -> Cost:
+    """A build in a place where none was."""
+    shutil.rmtree(to, ignore_errors=True)
+    return run(LABELGEN, "build", "--base", spec, "--roles", roles, "--output", to)
+
+
+def further_role(bare: Bare, spec: str, few: Path, many: Path, further: int, repeat: int) -> tuple[Cost, Cost, Cost]:
+    """What each of the `further` roles costs that `many` has beside `few`; checkmodule and semodule_package of one of
+    them; and the build of `many`."""
+    sample = [module for module in bare.modules() if module[0] != "lxc_base"]
+    least, most, compiled = in_turn(
+        repeat,
+        lambda: built_anew(spec, few, bare.scratch / "few"),
+        lambda: built_anew(spec, many, bare.built),
+        lambda: bare.compile(sample),
+    )
+    each = Cost((most.wall - least.wall) / further, (most.processor - least.processor) / further, 0)
+    return each, Cost(compiled.wall / len(sample), compiled.processor / len(sample), 0), most
+
+
+def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scratch: Path, repeat: int) -> None:
     """Builds of more and more roles."""
-    first: tuple[int, Cost] | None = None
+    few, fewest = scratch / f"roles{numbers[0]}", numbers[0]
     linked_first = NOTHING
     for number in numbers:
         roles = generated_roles(scratch / f"roles{number}", number)
         bare = Bare(base, scratch / f"built{number}", scratch)
-        cost = run(LABELGEN, "build", "--base", spec, "--roles", roles, "--output", bare.built)
-        note = target(cost.memory, 500, "MB")
+        cost = built_anew(spec, roles, bare.built)
         linked = bare.link()
-        if first is None:
-            first, linked_first = (number, cost), linked
+        note = ""
+        if number == fewest:
+            linked_first = linked
         else:
-            further = number - first[0]
-            each = Cost((cost.wall - first[1].wall) / further, (cost.processor - first[1].processor) / further, 0)
-            sample = [module for module in bare.modules() if module[0] != "lxc_base"][:: max(1, number // 40)]
-            compiled = bare.compile(sample)
-            each_bare = Cost(compiled.wall / len(sample), compiled.processor / len(sample), 0)
-            note += (
+            each, each_bare, cost = further_role(bare, spec, few, roles, number - fewest, repeat)
+            note = (
                 f"; a further role {each.wall * 1000:.1f} ms, beside it "
                 f"{each_bare.wall * 1000:.1f} ms: {ratio(each, each_bare, 2)}"
             )
-            link_each = (linked.processor - linked_first.processor) / further * 1000
+            link_each = (linked.processor - linked_first.processor) / (number - fewest) * 1000
             note += f"; of it secilc alone {link_each:.1f} ms of processor"
-        line(f"labelgen build, {number} role{'s' if number > 1 else ''}", cost, note)
+        line(f"labelgen build, {number} role{'s' if number > 1 else ''}", cost, target(cost.memory, 500, "MB") + note)
         line(f"  secilc alone, {number} role{'s' if number > 1 else ''}", linked)
         if number == max(numbers) and number >= 1000:
             verified = run(LABELGEN, "verify", "--policy", bare.policy, "--roles", roles, statuses=(0, 1))
@@ -324,7 +341,7 @@ def bench(spec: str, numbers: Sequence[int], repeat: int) -> None:
         if spec == "reference":  # packages cost the same for every base
             packing(bare, repeat)
         if numbers:
-            growing(base, spec, numbers, read, scratch)
+            growing(base, spec, numbers, read, scratch, repeat)
 
 
 def debian_bases() -> Iterator[str]:

@@ -963,11 +963,10 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     kinds = OF_CONTAINERS | policy.socket_classes
     found = []
     targets = (subject.domain, *_types_of_files(subject))
-    theirs = subject.verification.bits_of(targets)
-    granted = [(key, bits) for key, bits in subject.worst.items() if bits & theirs]
+    granted = together(subject.kin.reaching(subject.verification.bits_of(targets)), subject.own.worst())
     for target in targets:
         bit, is_domain = policy.bits[target], target == subject.domain
-        had = frozenset(key for key, bits in granted if bits & bit)
+        had = frozenset(key for key, bits in granted.items() if bits & bit)
         # Roles that constraints cannot tell apart, and that may do the same to their own, have one answer.
         alike = (seen_as(subject.domain), seen_as(target), is_domain, had)
         answers = subject.verification.open_to_alike

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from labelgen import base as bases
-from labelgen import programs
+from labelgen import programs, sepol
 from labelgen.errors import InputError
 
 # What a module uses -> the lowest module version that carries it (libsepol, policydb.h: MOD_POLICYDB_VERSION_*).
@@ -79,10 +79,10 @@ def _planned(folder: Path, name: str) -> Compiled:
 
 
 # The same commands for many modules: a program is started from here in a third of the time that this process needs.
-# Takes the three programs, then the path without a suffix and the version of each module.
+# Takes the two programs, then the path without a suffix and the version of each module.
 _MANY = """set -e
-checkmodule=$1 semodule_package=$2 pp=$3
-shift 3
+checkmodule=$1 semodule_package=$2
+shift 2
 while [ $# -gt 0 ]; do
     "$checkmodule" -M -m -c "$2" -o "$1.mod" "$1.te"
     if [ -s "$1.fc" ]; then
@@ -90,7 +90,6 @@ while [ $# -gt 0 ]; do
     else
         "$semodule_package" -o "$1.pp" -m "$1.mod"
     fi
-    "$pp" "$1.pp" > "$1.cil"
     shift 2
 done
 """
@@ -107,7 +106,7 @@ def compile_many(folders: Sequence[Path]) -> list[Compiled]:
 
 def _compiled_together(modules: Sequence[Compiled]) -> Optional[list[Compiled]]:
     """The modules, or None where one of the programs did not do its work: which, and why, each alone will tell."""
-    tools = map(programs.find, ("checkmodule", "semodule_package", "pp"))
+    tools = map(programs.find, ("checkmodule", "semodule_package"))
     words = [word for module in modules for word in (module.te.with_suffix(""), str(module.version))]
     try:
         programs.run("sh", "-c", _MANY, "sh", *tools, *words, timeout=MANY_SECONDS, group=True)
@@ -116,10 +115,8 @@ def _compiled_together(modules: Sequence[Compiled]) -> Optional[list[Compiled]]:
             if not (made.stat().st_size and module.package.stat().st_size):
                 return None
             made.unlink()
-            cil = module.cil.read_bytes().rstrip()
-            if not cil:
-                return None
-            module.cil.write_bytes(cil + b"\n")
+            cil = sepol.package_to_cil(module.package.read_bytes()) or b""
+            module.cil.write_bytes(cil.rstrip() + b"\n" if cil.strip() else bases.package_to_cil(module.package))
     except (programs.ProgramFailed, OSError):
         return None
     return list(modules)

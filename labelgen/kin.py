@@ -7,9 +7,9 @@ with its own rules: a hundred roles cost a hundred times their own rules, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Optional
 
 from labelgen import conditions
@@ -45,16 +45,18 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
     (their bits) in `like`, a permission on the first is as good as one that they have on the second."""
     # mutate.py: 6 and 8 exceptions survive. This only narrows down what claims._beyond decides.
     found: dict[Branch, dict[Key, int]] = {}
+    others = 0
+    for _, other in like:
+        others |= other
+    as_good: dict[int, int] = {}  # what of `others` one has -> the types that it is as good as
     for branch, grants in mine.branches():
         same = theirs.sometimes.get(branch, {}) if branch else {}
         for key, bits in grants.items():
             had = theirs.always.get(key, 0) | same.get(key, 0)
-            left = bits & ~had
-            for one, other in like if left else ():
-                if left & one and had & other:
-                    left &= ~one
-                if not left:
-                    break
+            theirs_of_these = had & others
+            if theirs_of_these not in as_good:
+                as_good[theirs_of_these] = sum(one for one, other in like if theirs_of_these & other)
+            left = bits & ~(had | as_good[theirs_of_these])
             if left:
                 found.setdefault(branch, {})[key] = left
     return found
@@ -133,6 +135,16 @@ class Kin:
         # them out too.
         looked_at = self.domains | self.private | self.bit
         return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
+
+    def reaching(self, bits: int) -> dict[Key, int]:
+        """What they may do to roles, to their private types and to the types in `bits`, at the booleans' worst."""
+        return self._reaching(bits & ~(self.domains | self.private))
+
+    @cached_property
+    def _reaching(self) -> Callable[[int], dict[Key, int]]:
+        of_roles = self.domains | self.private
+        worst = self.outgoing.worst().items()
+        return cache(lambda bits: {key: had for key, had in worst if had & (bits | of_roles)})
 
     # -- what the other has besides the network
 

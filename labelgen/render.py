@@ -43,16 +43,18 @@ def _rule_text(rule: SharedRule) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    words = text.split(" ")
-    if "" in words or not text.isprintable():
+    if not text or "  " in text or text != text.strip() or not text.isprintable():
         return _wrapped_by_textwrap(text, indent)
-    lines = [indent + words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + 1 + len(word) <= WIDTH:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(f"{indent}    {word}")
-    return "\n".join(lines)
+    lines, rest, start = [], indent + text, len(indent)
+    while len(rest) > WIDTH:
+        blank = rest.rfind(" ", start, WIDTH + 1)
+        if blank < 0:
+            blank = rest.find(" ", start)
+        if blank < 0:
+            break
+        lines.append(rest[:blank])
+        rest, start = f"{indent}    {rest[blank + 1 :]}", len(indent) + 4
+    return "\n".join((*lines, rest))
 
 
 def _wrapped_by_textwrap(text: str, indent: str) -> str:

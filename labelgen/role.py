@@ -25,6 +25,7 @@ from labelgen import filepath, yamlfile
 from labelgen.errors import InputError, Problem, RoleFileError
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 from labelgen.ports import own_port_type
+from labelgen.sharing import shared_out
 from labelgen.shipped import DEFAULT_PARENT
 
 SUFFIXES = (".yaml", ".yml")
@@ -526,6 +527,13 @@ def _unprintable_names(paths: Sequence[Path]) -> list[Problem]:
     return [Problem(path, 0, 0, message) for path in paths if not path.name.isprintable()]
 
 
+def _file_or_problems(path: Path) -> Union[RoleFile, list[Problem]]:
+    try:
+        return read(path)
+    except RoleFileError as error:
+        return list(error.problems)
+
+
 def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
     """Read the role files of a folder, in the order of their names; only those `names`d, where any are.
 
@@ -534,11 +542,11 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
     """
     found = paths(folder)
     files, problems = [], _unprintable_names(found)
-    for path in found:
-        try:
-            files.append(read(path))
-        except RoleFileError as error:
-            problems += error.problems
+    for item in shared_out(_file_or_problems, found):
+        if isinstance(item, RoleFile):
+            files.append(item)
+        else:
+            problems += item
     problems += [*_clashes(files), *_same_paths(files)]
     if problems:
         raise RoleFileError(problems)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bases import BuiltRoles
 
-from labelgen import compiling, programs
+from labelgen import compiling, programs, sepol
 from labelgen.errors import InputError
 
 MADE = (".pp", ".cil")
@@ -46,8 +46,36 @@ def test_many_at_once_are_made_as_each_alone(folders: list[Path]) -> None:
     assert _made(together) == made
 
 
+def test_libsepol_converts_as_pp_does(reference_roles: BuiltRoles) -> None:
+    packages = [module.package for module in reference_roles.compiled]
+    said = {package.stem: programs.run("pp", package).stdout for package in packages}
+    found = {package.stem: sepol.package_to_cil(package.read_bytes()) for package in packages}
+    numbered = {name for name, cil in said.items() if b"_typeattr_1" in cil}
+    assert numbered == {"lxc_base"}
+    assert found == {name: None if name in numbered else cil for name, cil in said.items()}
+
+
+@pytest.mark.parametrize("content", [b"", b"no package", b"\x8f\xff\x7c\xf9\1\0\0\0\2\0\0\0"])
+def test_what_libsepol_refuses_is_left_to_pp(content: bytes) -> None:
+    assert sepol.package_to_cil(content) is None
+
+
+def test_without_libsepol_pp_is_started(
+    folders: list[Path], reference_roles: BuiltRoles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sepol, "LIBRARY", "libnone.so.1")
+    sepol._libraries.cache_clear()
+    try:
+        assert sepol.package_to_cil(reference_roles.compiled[1].package.read_bytes()) is None
+        together = compiling._compiled_together([compiling._planned(folder, folder.name) for folder in folders])
+    finally:
+        sepol._libraries.cache_clear()
+    assert together is not None
+    assert [module.cil.read_bytes() for module in together] == [m.cil.read_bytes() for m in reference_roles.compiled]
+
+
 # What many at once do not make is made one by one, and told by what is said of the one that is wrong.
-NOTHING = ("exit 1", "true", 'shift 3; for word; do : > "$word.mod"; done', "kill -9 $$", compiling._MANY + "exit 3\n")
+NOTHING = ("exit 1", "true", 'shift 2; for word; do : > "$word.mod"; done', "kill -9 $$", compiling._MANY + "exit 3\n")
 
 
 @pytest.mark.parametrize("script", NOTHING, ids=["fails", "makes-nothing", "makes-empty-files", "is-killed", "at-last"])

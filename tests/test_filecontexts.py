@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,25 @@ def test_an_escaped_sign_ends_no_plain_part() -> None:
 )
 def test_what_is_within_a_tree(path: str, tree: str, within: bool) -> None:
     assert is_within(path, tree) is within
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "meets"),
+    [
+        ("/srv/a(/.*)?", "/srv/ab(/.*)?", False),
+        ("/srv/a(/.*)?", "/srv/a/b(/.*)?", True),
+        ("/srv/a/b(/.*)?", "/srv/a(/.*)?", True),
+        ("/srv/a\\.b(/.*)?", "/srv/a.b(/.*)?", True),
+        ("/srv/a5(/.*)?", "/srv/a\\d(/.*)?", True),
+        ("/srv/a(/.*)?", "/srv/a.(/.*)?", True),  # /srv/a/, and what is in it
+        ("/srv/a(/.*)?", "/srv/(/.*)?", True),
+        ("/srv/a(/.*)?", "/(/.*)?", False),  # //, and what is in it
+    ],
+)
+def test_trees_meet_where_one_is_in_the_other(mine: str, other: str, meets: bool) -> None:
+    names = ("a", "ab", "a5", "a.b", "a/b", "")
+    paths = [f"/srv/{name}{end}" for name in names for end in ("", "/", "/c")]
+    both = [path for path in paths if re.fullmatch(mine, path) and re.fullmatch(other, path)]
+    found = FileContexts([FileContext(mine, "", "mine_t"), FileContext(other, "", "other_t")]).shadowing(mine)
+    assert bool(found) is meets
+    assert bool(both) is meets
