@@ -65,6 +65,16 @@ class Grants:
             return True
         return conditions.any_of(guard.condition for guard, bits in self._depending.get(key, ()) if bits & bit)
 
+    def always_on(self, bits: int) -> frozenset[Key]:
+        """What is granted on one of the types in `bits`, whatever the booleans."""
+        if bits not in self._always_on:
+            self._always_on[bits] = frozenset(key for key, had in self.always.items() if had & bits)
+        return self._always_on[bits]
+
+    @cached_property
+    def _always_on(self) -> dict[int, frozenset[Key]]:
+        return {}
+
     @cached_property
     def _depending(self) -> dict[Key, list[tuple[Guard, int]]]:
         """Permission -> the branches that add it, and on which types."""

@@ -518,7 +518,8 @@ def _allowed(subject: Subject, key: Key) -> int:
 def network(subject: Subject) -> Iterator[Finding]:
     """The ports, protocols and socket families the domain can use are those declared."""
     model = subject.policy.network
-    own = ((key, model.part(*key, bits)) for key, bits in subject.own.worst().items())
+    counting = model.counting
+    own = ((key, model.part(*key, bits)) for key, bits in subject.own.worst().items() if key[0] in counting)
     had = together(subject.kin.network, {key: bits for key, bits in own if bits})
     excess = {key: bits & ~_allowed(subject, key) for key, bits in had.items()}
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))

@@ -35,8 +35,9 @@ def together(*parts: Mapping[Key, int]) -> dict[Key, int]:
     """The union of several grants."""
     total = dict(parts[0])
     for part in parts[1:]:
-        for key, bits in part.items():
-            total[key] = total.get(key, 0) | bits
+        both = {key: total[key] | part[key] for key in total.keys() & part.keys()}
+        total.update(part)
+        total.update(both)
     return total
 
 
@@ -45,18 +46,16 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
     (their bits) in `like`, a permission on the first is as good as one that they have on the second."""
     # mutate.py: 6 and 8 exceptions survive. This only narrows down what claims._beyond decides.
     found: dict[Branch, dict[Key, int]] = {}
-    others = 0
-    for _, other in like:
-        others |= other
-    as_good: dict[int, int] = {}  # what of `others` one has -> the types that it is as good as
+    had_on = {one: theirs.always_on(other) for one, other in like}
     for branch, grants in mine.branches():
         same = theirs.sometimes.get(branch, {}) if branch else {}
         for key, bits in grants.items():
+            if key in had_on.get(bits, ()):
+                continue  # as most are: on one of the first types alone
             had = theirs.always.get(key, 0) | same.get(key, 0)
-            theirs_of_these = had & others
-            if theirs_of_these not in as_good:
-                as_good[theirs_of_these] = sum(one for one, other in like if theirs_of_these & other)
-            left = bits & ~(had | as_good[theirs_of_these])
+            left = bits & ~had
+            for one, other in like if left else ():
+                left &= ~one if had & other else -1
             if left:
                 found.setdefault(branch, {})[key] = left
     return found

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
-from itertools import compress, count
+from itertools import chain, compress, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -301,7 +301,7 @@ class Policy:
             self._items_to[item.target.name].append(item)
         self._rules_from: dict[str, list[Rule]] = {}
         self._rules_to: dict[str, list[Rule]] = {}
-        self._picked: dict[tuple[str, str], list[Rule]] = {}
+        self._picked: dict[tuple[str, tuple[str, ...]], list[Rule]] = {}
         self._guards: dict[tuple[Any, bool], Guard] = {}
 
     def naming_source(self, symbol: str) -> list[Rule]:
@@ -400,11 +400,12 @@ class Policy:
         return self._pick(kind, type_name, lambda rule: rule.kind == kind)
 
     def _pick(self, what: str, type_name: str, wanted: Callable[[Rule], bool]) -> Iterator[Rule]:
-        """The rules from a type that are wanted, which are found once for each attribute."""
-        for symbol in self.symbols(type_name):
-            if (what, symbol) not in self._picked:
-                self._picked[what, symbol] = list(filter(wanted, self.naming_source(symbol)))
-            yield from self._picked[what, symbol]
+        """The rules from a type that are wanted; by attributes they are found once for all types that have these."""
+        attributes = self.attributes_of[type_name]
+        if (what, attributes) not in self._picked:
+            rules = chain.from_iterable(map(self.naming_source, attributes))
+            self._picked[what, attributes] = list(filter(wanted, rules))
+        return chain(filter(wanted, self.naming_source(type_name)), self._picked[what, attributes])
 
     def rules_to(self, type_name: str) -> Iterator[Rule]:
         """Every rule whose target includes the type."""
