@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Callable
 
@@ -217,6 +217,15 @@ def confined(policy: Policy, constraints: Constraints, domains: int, file_type: 
     return sum(policy.bits[name] for name in policy.names(domains) if is_confined(name))
 
 
+def _may_start(constraints: Constraints, domain: str, parent: str) -> bool:
+    """Whether constraints let a domain of the system start the parent: at the same categories, or with these as the
+    highest of a range, as runtimes have."""
+    container = single_level(*SYSTEM, parent, "c1", "c2")
+    itself = single_level(*SYSTEM, domain, "c1", "c2")
+    sources = (itself, replace(itself, low=single_level(*SYSTEM, domain).low))
+    return any(not constraints.refusing(source, container, "process", "transition") for source in sources)
+
+
 def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_type: str) -> int:
     """The bitset of the domains that are containers of another kind, sandboxes or virtual machines: they reach files
     of the parent's type, categories confine them to their own, and they start no container."""
@@ -227,4 +236,7 @@ def confined_beside(policy: Policy, constraints: Constraints, parent: str, file_
         # A rule under a boolean may never be in force.
         if rule.kind == "allow" and rule.guard is None and rule.tclass == "process" and "transition" in rule.perms:
             starting |= policy.bits[rule.source]
+    starting = sum(
+        policy.bits[name] for name in policy.names(starting & reaching) if _may_start(constraints, name, parent)
+    )
     return confined(policy, constraints, reaching & ~starting & ~policy.bits[parent], file_type)
