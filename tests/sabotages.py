@@ -490,6 +490,14 @@ HIDDEN = [
         "web",
     ),
     Hidden(
+        "more_files",
+        "(and (non_security_file_type) (not (shadow_t)))",
+        "container_t more_files (file (read))",
+        "separate",
+        "lxc_web_content_t is not in the set that the binary calls more_files, on which",
+        "web",
+    ),
+    Hidden(
         "other_containers",
         "(not (container_t))",
         "(boolean local false)(allow other_containers shadow_t (file (read)))"

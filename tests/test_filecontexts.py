@@ -157,6 +157,8 @@ def test_an_escaped_sign_ends_no_plain_part() -> None:
         ("/srv(/.*)?", "/srv/a(/.*)?", False),
         ("/srv/a/b", "/srv/[ab](/.*)?", False),  # it is, and this is not seen
         ("/srv/a/b", "/srv/a/b", False),  # no tree
+        ("/srv/a/b", "/srv/a123456", False),  # no tree either, though as long as one
+        ("/srv/a/b", "/srv/a.(/.*)?", False),  # /srv/a/, and what is in it
     ],
 )
 def test_what_is_within_a_tree(path: str, tree: str, within: bool) -> None:
