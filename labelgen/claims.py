@@ -178,6 +178,11 @@ class Subject:
         return not_kept_apart(self)
 
     @cached_property
+    def not_taken(self) -> dict[str, list[str]]:
+        """claim -> the sets of a binary base that would break it, if it were in them, and are not taken to hold it."""
+        return {} if self.verification.exact else hidden.not_taken(self, _allowed)
+
+    @cached_property
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 

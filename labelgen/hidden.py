@@ -200,6 +200,32 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
             yield _told_of_all(subject, "network", key, target)
 
 
+def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, list[str]]:
+    """claim -> the sets with domains in them that are not taken to hold the role, as policies of distributions have
+    many, and would break it if they did. `allowed` as for `network`."""
+    policy, bits, part = subject.policy, subject.policy.bits, subject.policy.network.part
+    mine, roles = _of(subject, subject.domain)
+    theirs, done_to_theirs = subject.kin.theirs, subject.kin.done_to_theirs
+    breaking: dict[str, tuple[Callable[[str], list[Rule]], Callable[[Rule, Key], object]]] = {
+        "network": (policy.naming_source, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)),
+        "contained": (policy.naming_source, lambda rule, key: _is_more(policy, rule, rule.target, key, theirs)),
+        "separate": (policy.naming_target, lambda rule, key: _is_more(policy, rule, rule.source, key, done_to_theirs)),
+        "closed": (policy.naming_source, lambda rule, key: _leads(subject, bits[rule.target], key)),
+    }
+    domains = sum(bits[name] for name in _domains(policy, roles))
+    taken = {*mine, *_holding(policy, mine, roles)}
+    sets = [
+        name
+        for name, held in sorted(policy.attributes.items())
+        if held & domains and name not in taken and not ours.is_of_shared(name)
+    ]
+    found = {
+        claim: [name for name in sets if any(_first(rules(name), breaks))]
+        for claim, (rules, breaks) in breaking.items()
+    }
+    return {claim: names for claim, names in found.items() if names}
+
+
 def closed(subject: Subject) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
     bits = subject.policy.bits

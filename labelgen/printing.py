@@ -67,11 +67,12 @@ def verdict(result: Verdict, notice: str) -> None:
     if notice:
         click.echo(notice)
     in_full = [role for role in result.roles if len(result.roles) <= MOST_IN_FULL or not role.holds]
+    holds = "every claim holds" if result.exact else "every claim holds on what the binary shows"
     for role in in_full:
         click.echo()
-        _role(role)
+        _role(role, holds)
     if len(in_full) < len(result.roles):
-        _holding([role.role for role in result.roles if role.holds])
+        _holding([role.role for role in result.roles if role.holds], holds)
     _concerning(
         "Ports that come with a declared one, because they share its type:",
         {role.role: [_neighbour(**item._asdict()) for item in role.neighbours] for role in result.roles},
@@ -85,8 +86,8 @@ def verdict(result: Verdict, notice: str) -> None:
     _limits({role.role: role.limits for role in result.roles})
 
 
-def _role(role: RoleVerdict) -> None:
-    state = click.style("every claim holds", fg="green") if role.holds else click.style("FAILS", fg="red", bold=True)
+def _role(role: RoleVerdict, holds: str) -> None:
+    state = click.style(holds, fg="green") if role.holds else click.style("FAILS", fg="red", bold=True)
     click.echo(f"{click.style(role.role, bold=True)}  {role.domain}  {state}")
     _line("", role.summary)
     _line("holds", " ".join(claim for claim, holds in role.claims().items() if holds))
@@ -101,10 +102,10 @@ def _own_files(access: str, path: str, type: str, note: str) -> None:
     _line("files", f"{access} {path} ({type})")
 
 
-def _holding(names: Sequence[str]) -> None:
+def _holding(names: Sequence[str], holds: str) -> None:
     """Print which of many roles hold."""
     click.echo()
-    state = click.style("every claim holds", fg="green")
+    state = click.style(holds, fg="green")
     click.echo(f"{click.style(f'{len(names)} roles', bold=True)}  {state}  (`labelgen show ROLE` says what one may do)")
     _line("", ", ".join(names))
 

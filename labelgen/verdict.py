@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Optional, Union
 
@@ -81,6 +81,7 @@ class RoleVerdict:
     reach: Reach
     ways_out: tuple[WayOut, ...] = ()
     files: tuple[OwnFiles, ...] = ()
+    not_taken: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -105,6 +106,7 @@ class RoleVerdict:
             "limits": list(self.limits),
             "ways_out": [way._asdict() for way in self.ways_out],
             "files": [files._asdict() for files in self.files],
+            "sets_not_taken": dict(self.not_taken),
             "reach": self.reach.summary(),
         }
 
@@ -148,6 +150,7 @@ def _role_verdict(subject: Subject) -> RoleVerdict:
         subject.reach,
         tuple(ways_out(subject)),
         OwnFiles.of(subject.role),
+        subject.not_taken,
     )
 
 
@@ -447,6 +450,12 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
         "The base is known only as a binary, which hides rules of attributes: verify on the host's modules "
         "(its policy store) before you rely on this."
     )
+    counts = ", ".join(f"{claim} ({len(sets)} sets)" for claim, sets in subject.not_taken.items())
+    if counts:
+        yield (
+            "A binary does not show how its sets of types were made. Those that hold most of what a role is in are "
+            f"taken to hold it, and others are not; if it were in one of these, some claims would not hold: {counts}."
+        )
     yield from _hidden_attributes(subject)
     hidden = sorted(
         f"{tclass} {perm}"

@@ -261,6 +261,36 @@ def test_the_reference_as_a_binary_holds_and_says_what_that_costs(reference_role
         assert "A binary policy has no file contexts" in text or role.role == "nonet"
 
 
+_LITTLE = "(typeattribute little)(typeattributeset little (httpd_t svirt_t))"
+
+
+@pytest.mark.parametrize(
+    ("rule", "claims"),
+    [
+        ("little node_type (udp_socket (node_bind))", {"network"}),
+        ("little shadow_t (file (read))", {"contained"}),
+        ("httpd_t little (process (ptrace))", {"separate"}),
+        ("little httpd_t (process (transition))", {"closed", "contained"}),
+        ("little etc_t (file (getattr))", set()),
+    ],
+)
+def test_sets_of_a_binary_that_are_not_taken_to_hold_a_role_are_told(
+    rule: str, claims: set[str], reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    roles, policy = on_binary(reference_roles, tmp_path, f"{_LITTLE}(allow {rule})\n")
+    verdict = roles.verify(policy)
+    assert verdict.holds
+    nonet = next(role for role in verdict.roles if role.role == "nonet")
+    assert {claim for claim, sets in nonet.not_taken.items() if "little" in sets} == claims
+    said = next(text for text in nonet.limits if "A binary does not show how its sets" in text)
+    assert all(f"{claim} ({len(sets)} sets)" in said for claim, sets in nonet.not_taken.items())
+    assert nonet.to_json()["sets_not_taken"] == nonet.not_taken
+
+
+def test_on_modules_no_set_is_left_out(reference_roles: BuiltRoles, linked: Path) -> None:
+    assert not any(role.not_taken for role in reference_roles.verify(linked).roles)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -53,6 +53,14 @@ def test_of_many_roles_one_that_fails_is_told_in_full(capsys: pytest.CaptureFixt
     assert any("50 roles" in line and "every claim holds" in line for line in lines)
 
 
+def test_what_holds_on_a_binary_is_said_to_hold_on_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 50):
+        printing.verdict(Verdict(False, tuple(role(f"role{each}") for each in range(number))), "")
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if "every claim holds" in line and "what the binary shows" not in line] == []
+        assert any("every claim holds on what the binary shows" in line for line in lines)
+
+
 def test_few_roles_are_all_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, *(role(f"role{number}") for number in range(4)))
     assert all(any(f"lxc_role{number}_t" in line for line in lines) for number in range(4))
