@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from bases import BuiltRoles, OnBase
@@ -19,7 +21,7 @@ from labelgen.network import PROTOCOLS
 from labelgen.policy import Policy
 from labelgen.ports import Segment
 from labelgen.role import Connect, Network, Ports, RoleFile
-from labelgen.verdict import MOST_SHOWN, SEEING, Verdict, _about, _beside, limits
+from labelgen.verdict import MOST_SHOWN, SEEING, Verdict, _about, _beside, _mcs_limits, limits
 
 
 def test_a_path_that_may_be_one_folder_is_told_to_leave_out_what_is_in_it() -> None:
@@ -453,3 +455,32 @@ def test_programs_in_the_kernel_are_told_where_the_parent_may_load_them(verdict:
         for rule in on_base.policy.rules_from(on_base.parent)
     )
     assert all(any("load BPF programs" in text for text in role.limits) == may_load for role in on_base.verdict.roles)
+
+
+def test_what_categories_leave_open_is_told_by_what_it_is() -> None:
+    """By hand: of tcp sockets reading is all that it has, besides opening and looking at them; of udp there is more,
+    and of alg it has none of its own."""
+    itself, other = 1, 2
+    seeing = {
+        "file": "getattr",
+        "dir": "watch",
+        "lnk_file": "watch_mount",
+        "sock_file": "watch_reads",
+        "fifo_file": "watch_sb",
+        "chr_file": "watch_with_perm",
+    }
+    sockets = [(f"{name}_socket", "read") for name in ("tcp", "udp", "alg")]
+    open_ = [("process", "signull"), ("process", "signal"), ("file", "map"), *sockets, *seeing.items()]
+    mine = {("tcp_socket", perm): itself for perm in ("create", "getattr", "read")}
+    mine.update({("udp_socket", "read"): itself, ("udp_socket", "write"): itself, ("alg_socket", "read"): other})
+    subject = SimpleNamespace(
+        open_to_others=[("any_t", key) for key in open_],
+        policy=SimpleNamespace(socket_classes=frozenset(tclass for tclass, _ in sockets)),
+        worst=mine,
+        bit=itself,
+    )
+    processes, acting, seen = _mcs_limits(cast(Subject, subject))
+    assert processes.endswith("for: signull.")
+    told = "alg_socket read; file map; tcp_socket (all that it may do with its own); udp_socket read."
+    assert acting.endswith(f"apart for: {told}")
+    assert seen.endswith(f"(getattr, watch): {' '.join(sorted(seeing))}.")
