@@ -203,6 +203,7 @@ def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterato
 def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, list[str]]:
     """claim -> the sets with domains in them that are not taken to hold the role, as policies of distributions have
     many, and would break it if they did. `allowed` as for `network`."""
+    # mutate.py: 2 survive. What the others break is a finding.
     policy, bits, part = subject.policy, subject.policy.bits, subject.policy.network.part
     mine, roles = _of(subject, subject.domain)
     theirs, done_to_theirs = subject.kin.theirs, subject.kin.done_to_theirs

@@ -130,17 +130,19 @@ class Kin:
     @cached_property
     def touching(self) -> dict[Key, int]:
         """What they may do to roles, to the private types of roles and to the other."""
-        # mutate.py: 0 and 4 exceptions survive. Types that nobody asks about are only left out sooner: claims leaves
+        # mutate.py: 1 and 4 exceptions survive. Types that nobody asks about are only left out sooner: claims leaves
         # them out too.
         looked_at = self.domains | self.private | self.bit
         return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
 
     def reaching(self, bits: int) -> dict[Key, int]:
         """What they may do to roles, to their private types and to the types in `bits`, at the booleans' worst."""
+        # mutate.py: 2 survive. Without the types of roles the answer is the same for all of them, and found once.
         return self._reaching(bits & ~(self.domains | self.private))
 
     @cached_property
     def _reaching(self) -> Callable[[int], dict[Key, int]]:
+        # mutate.py: 3 survive. What is said of all roles reaches another one too, which claims._acts_on_others finds.
         of_roles = self.domains | self.private
         worst = self.outgoing.worst().items()
         return cache(lambda bits: {key: had for key, had in worst if had & (bits | of_roles)})
