@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from labelgen import output
-from labelgen.errors import InputError
+from labelgen.errors import InputError, listed
 from labelgen.ports import PortTable, Segment
 from labelgen.reach import Reach, reaches_from_json
 
@@ -78,7 +78,7 @@ class BuiltTree:
     def check_role(self, name: str, roles: Optional[Path] = None) -> None:
         """Raise InputError where the tree has no such role, or its file in the folder `roles` was changed since."""
         if name not in self.manifest["roles"]:
-            raise InputError(f"the build in {self.folder} has no role '{name}'", f"it has {', '.join(self.roles)}")
+            raise InputError(f"the build in {self.folder} has no role '{name}'", f"it has {listed(list(self.roles))}")
         if roles is None:
             return
         source = roles / self.manifest["roles"][name]["file"]

@@ -14,6 +14,15 @@ TAB = " " * 4
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
+MOST_NAMES = 12
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a message: of many, the first and how many more there are."""
+    left = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {left} more" if left > 0 else "")
+
+
 def printable(text: str) -> str:
     """Text of others (a program's words, a file's name) without what commands a terminal."""
     shown = text.replace("\r\n", "\n").replace("\t", TAB)

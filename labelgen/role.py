@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from labelgen import filepath, yamlfile
-from labelgen.errors import InputError, Problem, RoleFileError
+from labelgen.errors import InputError, Problem, RoleFileError, listed
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 from labelgen.ports import own_port_type
 from labelgen.sharing import shared_out
@@ -555,7 +555,7 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[RoleFile]:
         if name not in known:
             raise InputError(
                 f"there is no role '{name}' in {folder}{suggestion(name, known)}",
-                f"known are {', '.join(sorted(known))}",
+                f"known are {listed(sorted(known))}",
             )
     return [known[name] for name in sorted(set(names) or known)]
 

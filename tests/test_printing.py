@@ -6,6 +6,7 @@ import pytest
 
 from labelgen import printing
 from labelgen.claims import Finding
+from labelgen.errors import listed
 from labelgen.network import PROTOCOLS
 from labelgen.ports import PortTable
 from labelgen.reach import NetworkRules, Reach
@@ -59,6 +60,12 @@ def test_what_holds_on_a_binary_is_said_to_hold_on_what_it_shows(capsys: pytest.
         lines = capsys.readouterr().out.splitlines()
         assert [line for line in lines if "every claim holds" in line and "what the binary shows" not in line] == []
         assert any("every claim holds on what the binary shows" in line for line in lines)
+
+
+def test_a_message_lists_of_many_names_the_first() -> None:
+    names = [f"role{number:02}" for number in range(14)]
+    assert listed(names[:12]) == ", ".join(names[:12])
+    assert listed(names) == ", ".join(names[:12]) + " and 2 more"
 
 
 def test_few_roles_are_all_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Optional
 
 from labelgen import base as bases
 from labelgen.derivation import DOMAIN
-from labelgen.errors import LabelgenError, MachineError
+from labelgen.errors import LabelgenError, MachineError, listed
 from labelgen.host import contexts
 from labelgen.policy import Policy
 from labelgen.ports import PortTable, Segment
@@ -139,7 +139,7 @@ def check_role(domain: str, progress: Progress) -> Reach:
     roles = loaded(progress)
     if domain not in roles.roles:
         name = domain[len("lxc_") : -len("_t")]
-        known = ", ".join(sorted(roles.roles)) or "none"
+        known = listed(sorted(roles.roles)) or "none"
         raise NotReady(
             f"the loaded policy has no role {domain} (it has {known})", f"run `labelgen install {name}` as root"
         )
