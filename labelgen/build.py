@@ -240,8 +240,7 @@ def _about(base: Base) -> dict[str, Any]:
 def _write_reach(path: Path, result: Verdict, ports: PortTable, known: Facts) -> None:
     kept = {
         "sockets": sorted(name for name in known.classes if name.endswith("socket")),
-        "ports": ports.segments,
-        **reaches_to_json(item.reach for item in result.roles),
+        **reaches_to_json((item.reach for item in result.roles), ports),
     }
     path.write_text(json.dumps(kept), encoding="utf-8")
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Optional
 
 from labelgen import output
 from labelgen.errors import InputError, listed
-from labelgen.ports import PortTable, Segment
 from labelgen.reach import Reach, reaches_from_json
 
 MANIFEST = output.MARK
@@ -106,8 +105,7 @@ class BuiltTree:
         self.file(VERDICT)
         data = _load(path)
         try:
-            ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-            found = reaches_from_json(data, ports)
+            found = reaches_from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise _strange(path) from error
         return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}

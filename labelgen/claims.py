@@ -523,8 +523,7 @@ def _allowed(subject: Subject, key: Key) -> int:
 def network(subject: Subject) -> Iterator[Finding]:
     """The ports, protocols and socket families the domain can use are those declared."""
     model = subject.policy.network
-    counting = model.counting
-    own = ((key, model.part(*key, bits)) for key, bits in subject.own.worst().items() if key[0] in counting)
+    own = ((key, model.part(*key, bits)) for key, bits in subject.own.worst().items())
     had = together(subject.kin.network, {key: bits for key, bits in own if bits})
     excess = {key: bits & ~_allowed(subject, key) for key, bits in had.items()}
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
@@ -968,11 +967,9 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     policy, seen_as = subject.policy, subject.verification.constraints.seen_as
     kinds = OF_CONTAINERS | policy.socket_classes
     found = []
-    targets = (subject.domain, *_types_of_files(subject))
-    granted = together(subject.kin.reaching(subject.verification.bits_of(targets)), subject.own.worst())
-    for target in targets:
+    for target in (subject.domain, *_types_of_files(subject)):
         bit, is_domain = policy.bits[target], target == subject.domain
-        had = frozenset(key for key, bits in granted.items() if bits & bit)
+        had = frozenset(key for key, bits in subject.worst.items() if bits & bit)
         # Roles that constraints cannot tell apart, and that may do the same to their own, have one answer.
         alike = (seen_as(subject.domain), seen_as(target), is_domain, had)
         answers = subject.verification.open_to_alike

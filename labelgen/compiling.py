@@ -115,8 +115,8 @@ def _compiled_together(modules: Sequence[Compiled]) -> Optional[list[Compiled]]:
             if not (made.stat().st_size and module.package.stat().st_size):
                 return None
             made.unlink()
-            cil = sepol.package_to_cil(module.package.read_bytes()) or b""
-            module.cil.write_bytes(cil.rstrip() + b"\n" if cil.strip() else bases.package_to_cil(module.package))
+            cil = (sepol.package_to_cil(module.package.read_bytes()) or b"").rstrip()
+            module.cil.write_bytes(cil + b"\n" if cil else bases.package_to_cil(module.package))
     except (programs.ProgramFailed, OSError):
         return None
     return list(modules)

@@ -17,10 +17,10 @@ UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 MOST_NAMES = 12
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a message: of many, the first and how many more there are."""
-    left = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {left} more" if left > 0 else "")
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Names in a message: of more than `most`, the first and how many more there are."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def printable(text: str) -> str:

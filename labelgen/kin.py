@@ -7,9 +7,9 @@ with its own rules: a hundred roles cost a hundred times their own rules, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Optional
 
 from labelgen import conditions
@@ -134,18 +134,6 @@ class Kin:
         # them out too.
         looked_at = self.domains | self.private | self.bit
         return {key: bits & looked_at for key, bits in self.outgoing.worst().items() if bits & looked_at}
-
-    def reaching(self, bits: int) -> dict[Key, int]:
-        """What they may do to roles, to their private types and to the types in `bits`, at the booleans' worst."""
-        # mutate.py: 2 survive. Without the types of roles the answer is the same for all of them, and found once.
-        return self._reaching(bits & ~(self.domains | self.private))
-
-    @cached_property
-    def _reaching(self) -> Callable[[int], dict[Key, int]]:
-        # mutate.py: 3 survive. What is said of all roles reaches another one too, which claims._acts_on_others finds.
-        of_roles = self.domains | self.private
-        worst = self.outgoing.worst().items()
-        return cache(lambda bits: {key: had for key, had in worst if had & (bits | of_roles)})
 
     # -- what the other has besides the network
 

@@ -320,11 +320,6 @@ class NetworkModel:
         """The classes all of whose permissions are network permissions."""
         return (self.sockets - UNIX_SOCKETS) | LABELLED_NETWORKING | INFINIBAND
 
-    @cached_property
-    def counting(self) -> frozenset[str]:
-        """The classes with a network permission on some type."""
-        return self.classes.union(CAPABILITY_CLASSES, (SYSCTL_CLASS,))
-
     def of(self, tclass: str, perms: Iterable[str]) -> frozenset[str]:
         """Those of `perms` of the class `tclass` that are network permissions."""
         return frozenset(perm for perm in perms if self._has(tclass, perm))

@@ -15,7 +15,7 @@ import click
 from labelgen.changes import to_json as changes_json
 from labelgen.conditions import smallest_setting
 from labelgen.derivation import REASONS
-from labelgen.errors import LabelgenError
+from labelgen.errors import LabelgenError, listed
 from labelgen.ports import as_text
 from labelgen.terminal import echo_json
 
@@ -38,7 +38,6 @@ LABEL = 14
 NARROWEST = 40
 # Of more roles than these, those that hold are told in a line: a wall of text hides the one that does not.
 MOST_IN_FULL = 12
-MOST_NAMES = 12
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:
@@ -135,12 +134,7 @@ def _concerning(heading: str, texts: Mapping[str, Iterable[str]], **style: Any) 
         in_label = every or len(names) <= LABEL
         _line("every role" if every else names if in_label else f"{len(roles)} roles", text, **style)
         if not in_label:
-            _line("", _some(roles))
-
-
-def _some(names: Sequence[str]) -> str:
-    left = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {left} more" if left > 0 else "")
+            _line("", listed(roles))
 
 
 def reach(summary: dict[str, Any]) -> None:

@@ -392,31 +392,30 @@ class Reach:
         }
 
 
-def reaches_to_json(reaches: Iterable[Reach]) -> dict[str, Any]:
-    """The reach of domains for programs, without the ports, which all share. What several have by the same attributes
-    is there once, under `shared`; each has the number of its own there."""
-    places: dict[int, int] = {}  # by identity: rules are many, and roles have the very same
+def reaches_to_json(reaches: Iterable[Reach], ports: PortTable) -> dict[str, Any]:
+    """The reach of domains for programs, and the ports, which all share. What several have by the same attributes is
+    there once, under `shared`; each has the number of its own there."""
     shared: list[NetworkRules] = []
     domains = []
     for reach in reaches:
-        if id(reach.shared) not in places:
-            if reach.shared not in shared:
-                shared.append(reach.shared)
-            places[id(reach.shared)] = shared.index(reach.shared)
+        if reach.shared not in shared:
+            shared.append(reach.shared)
         domains.append(
             {
                 "domain": reach.domain,
                 "nodes": list(reach.nodes),
                 "extended_sockets": reach.extended,
                 "rules": reach.own.to_json(),
-                "shared": places[id(reach.shared)],
+                "shared": shared.index(reach.shared),
             }
         )
-    return {"domains": domains, "shared": [rules.to_json() for rules in shared]}
+    return {"ports": ports.segments, "domains": domains, "shared": [rules.to_json() for rules in shared]}
 
 
-def reaches_from_json(data: Any, ports: PortTable) -> list[Reach]:
-    """The reach kept by `reaches_to_json`. Raises KeyError, TypeError, ValueError, IndexError where it is not that."""
+def reaches_from_json(data: Any) -> list[Reach]:
+    """The reach kept by `reaches_to_json`. Raises KeyError, TypeError, ValueError, AttributeError or IndexError where
+    it is not that."""
+    ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
     shared = [NetworkRules.from_json(rules) for rules in data["shared"]]
     return [
         Reach(

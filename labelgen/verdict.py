@@ -19,6 +19,7 @@ from labelgen.claims import (
     packet_needs,
     refused_identities,
 )
+from labelgen.errors import listed
 from labelgen.network import (
     CAPABILITY_CLASSES,
     EPHEMERAL_PORTS,
@@ -308,8 +309,8 @@ def _ways_out(subject: Subject) -> Iterator[str]:
         names = sorted({way.domain for way in ways if way.parent == parents})
         if names:
             yield (
-                f"It may talk to the unix sockets of {_some(names)}, {words}; those can act on the network "
-                "for it if they choose to."
+                f"It may talk to the unix sockets of {listed(names, MOST_SHOWN)}, {words}; those can act on the "
+                "network for it if they choose to."
             )
 
 
@@ -389,10 +390,6 @@ def _writes(subject: Subject, files: Iterable[tuple[str, int]]) -> Optional[str]
     return f" (boolean {under})" if under else ""
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
-
-
 def _mcs_limits(subject: Subject) -> Iterator[str]:
     """What one container may do to another of the same role, whatever their categories."""
     open_: dict[str, set[str]] = defaultdict(set)
@@ -470,6 +467,6 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
     refused = sorted(name for name in runtimes if refused_identities(subject, name))
     if refused:
         yield (
-            f"A constraint may keep {_some(refused)} from starting the role when it runs as another SELinux user "
-            "or role than system_u:system_r."
+            f"A constraint may keep {listed(refused, MOST_SHOWN)} from starting the role when it runs as another "
+            "SELinux user or role than system_u:system_r."
         )

@@ -186,8 +186,10 @@ def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
         NetworkRules((rule("udp_socket", perm)._replace(attribute="all"),)) for perm in ("create", "write", "create")
     ]
     found = [one, *(replace(one, domain=f"{number}_t", shared=rules) for number, rules in enumerate(shared))]
-    kept = json.loads(json.dumps(reaches_to_json(found)))
-    assert reaches_from_json(kept, PORTS) == found
+    kept = json.loads(json.dumps(reaches_to_json(found, PORTS)))
+    read = reaches_from_json(kept)
+    assert [replace(each, ports=PORTS) for each in read] == found
+    assert all(each.ports.segments == PORTS.segments for each in read)
     assert len(kept["shared"]) == 3
     assert len(pickle.loads(pickle.dumps(found))[1].own.granting) == 2
 

@@ -17,7 +17,6 @@ from labelgen.derivation import DOMAIN
 from labelgen.errors import LabelgenError, MachineError, listed
 from labelgen.host import contexts
 from labelgen.policy import Policy
-from labelgen.ports import PortTable, Segment
 from labelgen.reach import Reach, Reacher, port_table, reaches_from_json, reaches_to_json
 
 SELINUXFS = Path("/sys/fs/selinux")
@@ -76,9 +75,7 @@ def loaded(progress: Progress) -> Loaded:
     digest = hashlib.sha256(content).hexdigest()
     with bases.cached(f"loaded-{digest[:32]}", lambda folder: _read(content, folder, progress)) as folder:
         data = json.loads((folder / "roles.json").read_text(encoding="utf-8"))
-    ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
-    found = reaches_from_json(data, ports)
-    return Loaded({reach.domain: reach for reach in found}, frozenset(data["permissive"]))
+    return Loaded({reach.domain: reach for reach in reaches_from_json(data)}, frozenset(data["permissive"]))
 
 
 def _read(content: bytes, folder: Path, progress: Progress) -> None:
@@ -90,8 +87,7 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     reacher = Reacher(policy, ports)
     domains = policy.names(policy.attributes.get(DOMAIN, 0))
     data = {
-        "ports": ports.segments,
-        **reaches_to_json(reacher.of(name) for name in domains),
+        **reaches_to_json(map(reacher.of, domains), ports),
         "permissive": sorted(policy.permissive & set(domains)),
     }
     (folder / "roles.json").write_text(json.dumps(data), encoding="utf-8")
