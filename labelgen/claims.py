@@ -325,8 +325,11 @@ class Verification:
 
     @cached_property
     def files_have_roles(self) -> bool:
-        """Whether files may have the SELinux role of who makes them, and not only the one of what is no process."""
-        return any(d.kind == "default_role" and d.tclass in FILE_CLASSES for d in self.policy.defaults)
+        """Whether files may have the SELinux role of who makes them or another, and not only the one of what is no
+        process."""
+        classes = {default.tclass for default in self.policy.defaults if default.kind == "default_role"}
+        classes.update(rule.tclass for rules in self.policy.role_transitions.values() for rule in rules)
+        return not classes.isdisjoint(FILE_CLASSES)
 
     @property
     def subjects(self) -> Iterator[Subject]:
@@ -742,7 +745,9 @@ def _labelled_otherwise(subject: Subject, path: str, name: str) -> list[FileCont
         context
         for context in shadowing
         if context.type != name
-        and not any(context.type == own and (context.path == tree or is_within(context.path, tree)) for tree, own in inner)
+        and not any(
+            context.type == own and (context.path == tree or is_within(context.path, tree)) for tree, own in inner
+        )
     ]
 
 
@@ -786,7 +791,9 @@ def _beyond_access(subject: Subject) -> Iterator[Finding]:
     for number, entry in enumerate(subject.role.files):
         for context in _labelled_otherwise(subject, entry.path, subject.file_types[entry.access]):
             if context.type == subject.file_types.get("write"):
-                words = f"by the file context `{context}` it may write to files of {entry.path}, which it declares to read"
+                words = (
+                    f"by the file context `{context}` it may write to files of {entry.path}, which it declares to read"
+                )
                 yield subject.finding("contained", words, where=("files", number))
 
 

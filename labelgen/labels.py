@@ -93,6 +93,24 @@ def unusable(subject: Subject) -> Iterator[Finding]:
         if is_file or is_program:
             words = f"what {subject.domain} makes or runs ({default.tclass}) has a label that it may not use"
             yield subject.finding("able", words, (default.text,))
+    yield from _of_another_role(subject)
+
+
+def _of_another_role(subject: Subject) -> Iterator[Finding]:
+    """What of its own gets another SELinux role than the parent's has. One that may not have the type is no label at
+    all, and nothing is made (compute_sid_handle_invalid_context, ss/services.c)."""
+    policy, own = subject.policy, (subject.domain, *subject.file_types.values())
+    started_as = [name for name, bits in policy.roles.items() if bits & subject.bit]
+    for rule in (rule for name in own for rule in policy.role_transitions.get(name, ()) if rule.source in started_as):
+        words = f"what {subject.domain} makes in or runs of {rule.target} ({rule.tclass}) has the SELinux role"
+        yield subject.finding("able", f"{words} {rule.default}", (rule.text,))
+    written = subject.verification.bits_of(name for access, name in subject.file_types.items() if access == "write")
+    lacking = [name for name in started_as if written & ~policy.roles[name]]
+    for default in policy.defaults:
+        is_made = default.kind == "default_role" and default.tclass in FILE_CLASSES and default.whose == "source"
+        if lacking and is_made:
+            words = f"a {default.tclass} that {subject.domain} makes in its own has the SELinux role {lacking[0]}"
+            yield subject.finding("able", f"{words}, which may not have its type", (default.text,))
 
 
 def not_made_alike(subject: Subject) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 from collections import defaultdict
@@ -128,6 +129,16 @@ class Default(NamedTuple):
     text: str
 
 
+class RoleTransition(NamedTuple):
+    """Which SELinux role what is made gets: by whom of a role, of what (a type), of which class."""
+
+    source: str
+    target: str
+    tclass: str
+    default: str
+    text: str
+
+
 class Constraint(NamedTuple):
     """A constraint: what an access needs besides a rule. The expression is in postfix, names of a set together."""
 
@@ -233,6 +244,18 @@ def members(bits: int) -> Iterator[int]:
         yield low.bit_length() - 1
         bits ^= low
     yield from compress(count(), f"{bits:b}"[::-1].encode().translate(_TRUTHS))
+
+
+class _Ear(logging.Filter):
+    """Keeps what is logged, instead of its being printed."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self._told = told
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._told.append(record.getMessage())
+        return False
 
 
 class Policy:
@@ -516,7 +539,7 @@ class Policy:
         """Type -> what gives it to something else than by a rule or a portcon: a genfscon, an initial SID, ..."""
         found = {item.context.type_.name: str(item) for item in self._policy.genfscons()}
         found.update((item.context.type_.name, str(item)) for item in self._policy.fs_uses())
-        found.update((item.context.type_.name, str(item)) for item in self._policy.nodecons())
+        found.update((item.context.type_.name, str(item)) for item, _ in self._nodecons)
         found.update((item.context.type_.name, str(item)) for item in self._policy.netifcons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibpkeycons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibendportcons())
@@ -532,24 +555,49 @@ class Policy:
         ]
 
     @cached_property
+    def role_transitions(self) -> dict[str, list[RoleTransition]]:
+        """Type -> the role_transitions about what is made in or run of it. They stand over what is so by default
+        (security_compute_sid, ss/services.c)."""
+        found: dict[str, list[RoleTransition]] = defaultdict(list)
+        for item in self._policy.rbacrules():
+            if item.ruletype.name == "role_transition":
+                words = (item.source.name, item.target.name, item.tclass.name, item.default.name, str(item))
+                found[words[1]].append(RoleTransition(*words))
+        return dict(found)
+
+    @cached_property
     def network(self) -> NetworkModel:
         """Which permissions of this policy are network permissions."""
         return NetworkModel(self.socket_classes, self.network_sysctls, EXTENDED_SOCKETS in self.polcaps)
 
     @cached_property
+    def _nodecons(self) -> list[tuple[Any, bool]]:
+        """Every nodecon, and whether an address can have its label: none has where the nodecon's own has bits that its
+        mask takes out (security_node_sid, ss/services.c). setools says that in its log alone."""
+        told: list[str] = []
+        log, ear = logging.getLogger("setools.policyrep"), _Ear(told)
+        log.addFilter(ear)
+        try:
+            found = []
+            for item in self._policy.nodecons():
+                found.append((item, not told))
+                told.clear()
+            return found
+        finally:
+            log.removeFilter(ear)
+
+    @cached_property
     def node_types(self) -> tuple[str, ...]:
         """The types that addresses may have: of the initial SID and of every nodecon."""
-        return tuple(
-            sorted({self.initial_sids["node"], *(item.context.type_.name for item in self._policy.nodecons())})
-        )
+        return tuple(sorted({self.initial_sids["node"], *(item.context.type_.name for item, _ in self._nodecons)}))
 
     @cached_property
     def any_address(self) -> tuple[str, ...]:
         """The labels of any address, of IPv4 and of IPv6: of the first nodecon that holds zero, else of the initial SID
         (security_node_sid, ss/services.c)."""
         found: dict[int, str] = {}
-        for item in self._policy.nodecons():
-            if not int(item.network.network_address):
+        for item, matches in self._nodecons:
+            if matches and not int(item.network.network_address):
                 found.setdefault(item.network.version, str(item.context))
         return tuple(sorted({found.get(version, self.initial_contexts["node"]) for version in (4, 6)}))
 

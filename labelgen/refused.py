@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Optional
 
 from labelgen import conditions
@@ -51,7 +52,8 @@ def _left_by(access: Access, source: Optional[str], key: Key, target: str) -> Co
 
 
 def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
-    """What the parent may do to types that others bound, and the kernel masks for the role: target and permission."""
+    """What the parent may do to types that others bound, by which it may be bounded itself, and the kernel masks for
+    the role: target and permission."""
     verification = subject.verification
     of_roles = verification.role_domains | subject.policy.attributes.get(FILE_TYPE, 0)
     for target, key, granted in _to_bounded(verification.access, subject.parent, of_roles):
@@ -61,16 +63,19 @@ def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
 
 @lru_cache(maxsize=16)
 def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, Key, Condition], ...]:
-    """What a type may do, and when, to the types that others bound, but for the types `without`."""
+    """What a type may do, and when, to the types that others bound, but for itself and the types `without`."""
     policy, theirs = access.policy, _outgoing(access, parent)
-    bounded = 0
+    bounds, bounded = policy.bounds, 0
     for name in policy.bounds:
         bounded |= policy.bits[name]
-    return tuple(
-        (policy.type_names[number], key, theirs.condition(key, 1 << number))
-        for key, bits in sorted(theirs.worst().items())
-        for number in members(bits & bounded & ~without & ~policy.network.part(*key, bits))
-    )
+    bounded &= ~(without | policy.bits[parent])
+    found = []
+    for key, bits in sorted(theirs.worst().items()):
+        for number in members(bits & bounded & ~policy.network.part(*key, bits)):
+            name = policy.type_names[number]
+            left = _left_by(access, bounds.get(parent), key, bounds.get(name, name))
+            found.append((name, key, conditions.both(theirs.condition(key, 1 << number), left)))
+    return tuple(found)
 
 
 # -- constraints
@@ -98,10 +103,16 @@ def _itself(subject: Subject) -> Context:
 
 def _refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
     of_its_own = target == subject.domain or key[1] == "create"
-    role = SYSTEM[1] if target == subject.domain else OBJECT
-    return subject.verification.constraints.refusing(
-        _itself(subject), single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ())), *key
-    )
+    found: dict[Constraint, None] = {}
+    for role in (SYSTEM[1],) if target == subject.domain else _roles_of_files(subject, SYSTEM[1]):
+        other = single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ()))
+        found.update(dict.fromkeys(subject.verification.constraints.refusing(_itself(subject), other, *key)))
+    return tuple(found)
+
+
+def _roles_of_files(subject: Subject, selinux_role: str) -> tuple[str, ...]:
+    """The SELinux roles that files may have which somebody of a role makes."""
+    return (OBJECT, selinux_role) if subject.verification.files_have_roles else (OBJECT,)
 
 
 def refused_beside_parent(subject: Subject) -> tuple[tuple[str, Key, Constraint], ...]:
@@ -165,8 +176,8 @@ def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context, Co
     its_own = subject.domain if target == subject.parent else target
     for user, selinux_role in verification.identities if verification.exact else [SYSTEM]:
         parent, role = (single_level(user, selinux_role, name, *OWN) for name in (subject.parent, subject.domain))
-        kind = selinux_role if target == subject.parent else OBJECT
-        for categories in (OWN, (), OTHERS):
+        kinds = (selinux_role,) if target == subject.parent else _roles_of_files(subject, selinux_role)
+        for kind, categories in product(kinds, (OWN, (), OTHERS)):
             yield (
                 parent,
                 single_level(user, kind, target, *categories),
