@@ -212,6 +212,7 @@ def confined(policy: Policy, constraints: Constraints, domains: int, file_type: 
         target = single_level(SYSTEM[0], OBJECT, file_type, "c3", "c4")
         return bool(constraints.refusing(source, target, "file", "read"))
 
+    # mutate.py: 1 survives. Of none, none is confined.
     if not domains or is_confined(policy.initial_sids["kernel"]):
         return 0
     return sum(policy.bits[name] for name in policy.names(domains) if is_confined(name))

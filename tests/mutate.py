@@ -202,7 +202,8 @@ class Linked(Case):
         for name in names:
             self._known.pop(name, None)
         if "network" in names:
-            vars(self._made[1]).pop("network", None)
+            for name in ("network", "undoing"):  # what a policy works out by the network's model
+                vars(self._made[1]).pop(name, None)
         if "policy" in names:
             self._made = self._made[0], _read_again(self._made[1]), self._made[2]
         if "contexts" in names:
