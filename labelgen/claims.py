@@ -875,6 +875,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
         yield from _missing(subject, key, bits, have, condition_of(branch))
     yield from _narrower_xperms(subject)
     yield from labels.not_made_alike(subject)
+    yield from labels.labelled_its_own(subject, "complete")
     for target, key in refused.masked(subject):
         words = f"a bound (typebounds) keeps {subject.domain} from what {subject.parent} may do: "
         yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", where=("parent",))

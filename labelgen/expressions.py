@@ -22,6 +22,8 @@ MOST_COPIES = 64  # what may be repeated more often counts as often as anybody l
 LAST = 0x10FFFF
 # Python reads these otherwise than PCRE2 does: classes such as [:alpha:], quoting, options.
 OTHERWISE = re.compile(r"\[:|\\[QE]|\(\?[a-zA-Z^-]|\{,")
+# With these a parenthesis need not be one of a group: comments, verbs and the signs of control keys too.
+NO_GROUPS = re.compile(rf"{OTHERWISE.pattern}|\(\?#|\(\*|\\c")
 
 Ranges = tuple[tuple[int, int], ...]  # of signs, both ends included
 ANY: Ranges = ((1, LAST),)
@@ -131,9 +133,11 @@ def _but(ranges: Ranges) -> Ranges:
 
 
 def is_divided(expression: str) -> bool:
-    """Whether it has alternatives outside of parentheses: its paths need not start alike."""
+    """Whether it has alternatives outside of parentheses, or may have: its paths need not start alike."""
     if "|" not in expression:
         return False
+    if NO_GROUPS.search(expression):
+        return True
     depth = 0
     for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", expression):
         depth += (sign == "(") - (sign == ")")

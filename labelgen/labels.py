@@ -7,7 +7,7 @@ type_transition, a range_transition, or by a statement whose it is by default.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from labelgen.derivation import FILE_CLASSES
@@ -94,6 +94,24 @@ def unusable(subject: Subject) -> Iterator[Finding]:
             words = f"what {subject.domain} makes or runs ({default.tclass}) has a label that it may not use"
             yield subject.finding("able", words, (default.text,))
     yield from _of_another_role(subject)
+    yield from labelled_its_own(subject, "able")
+
+
+def labelled_its_own(subject: Subject, claim: str) -> Iterator[Finding]:
+    """What it makes elsewhere has a type of its own, which it may not create there or others may not open: `able` where
+    it is made in its own files, `complete` where in what it has with its parent. hooks.c, may_create, asks for the new
+    label; and anon_inodes are made of the domain's own alone."""
+    files, elsewhere = subject.file_types.values(), {"process", *subject.policy.socket_classes}
+    for rule in subject.policy.labelling_from(subject.domain):
+        is_own = rule.kind == "type_transition" and rule.default in (subject.domain, *files)
+        is_made = rule.tclass not in elsewhere and (rule.tclass != "anon_inode" or rule.target == subject.domain)
+        if is_own and is_made and rule.target != rule.default and claim == _claim_on(rule.target, files):
+            words = f"what {subject.domain} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
+            yield subject.finding(claim, words, (str(rule),))
+
+
+def _claim_on(target: str, files: Collection[str]) -> str:
+    return "able" if target in files else "complete"
 
 
 def _of_another_role(subject: Subject) -> Iterator[Finding]:

@@ -48,6 +48,15 @@ HELPERS = (
 )
 # So does this, in control groups of version 1 (kernel/cgroup/cgroup-v1.c, cgroup_release_agent_write).
 RELEASE_AGENT = ("cgroup", "/release_agent")
+# And these, of modules that few hosts have loaded and of old machine checks (fs/ocfs2/stackglue.c, fs/nfs/cache_lib.c,
+# fs/nfsd/nfs4recover.c, drivers/block/drbd/drbd_main.c, arch/x86/kernel/cpu/mce/dev-mcelog.c).
+HELPERS_OF_MODULES = (
+    ("proc", "/sys/fs/ocfs2/nm/hb_ctl_path"),
+    ("sysfs", "/module/nfs/parameters/cache_getent"),
+    ("sysfs", "/module/nfsd/parameters/cltrack_prog"),
+    ("sysfs", "/module/drbd/parameters/usermode_helper"),
+    ("sysfs", "/devices/system/machinecheck/machinecheck0/trigger"),
+)
 # Of these Linux talks to servers itself (fs/ and net/9p, Linux 6.12).
 NETWORK_FILESYSTEMS = frozenset(re.findall(r"\w+", "nfs nfs4 cifs smb3 ceph 9p afs coda orangefs"))
 # Newer kernels take these for wildcards in a genfscon (policy capability genfs_seclabel_wildcard).
@@ -516,6 +525,12 @@ class Policy:
     def control_groups(self) -> int:
         """The bitset of the types of that file of control groups which names a program."""
         return self._labelling_file(*RELEASE_AGENT)
+
+    @cached_property
+    def helpers_of_modules(self) -> dict[str, int]:
+        """Each file of a module by which a program is named that the kernel starts -> the bitset of its types."""
+        mounted = {"proc": "/proc", "sysfs": "/sys"}
+        return {f"{mounted[place]}{path}": self._labelling_file(place, path) for place, path in HELPERS_OF_MODULES}
 
     @cached_property
     def network_filesystems(self) -> int:

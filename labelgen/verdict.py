@@ -328,6 +328,7 @@ def _left_to_the_machine(subject: Subject) -> Iterator[str]:
         )
     yield from _given_devices(subject)
     yield from _control_groups(subject)
+    yield from _helpers_of_modules(subject)
     # kernel/bpf/syscall.c, bpf_prog_load; kernel/trace/bpf_trace.c, bpf_get_probe_write_proto.
     if subject.worst.get(("bpf", "prog_load"), 0) or _is_unknown(subject, "bpf", "prog_load"):
         yield (
@@ -375,6 +376,20 @@ def _control_groups(subject: Subject) -> Iterator[str]:
         yield (
             f"It may write to control groups as its parent may{under}: where those of version 1 are mounted writable "
             "in a container that has CAP_SYS_ADMIN, release_agent names a program that the kernel starts outside."
+        )
+
+
+def _helpers_of_modules(subject: Subject) -> Iterator[str]:
+    """Files of modules of the kernel by which it is told what to start."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, types in subject.policy.helpers_of_modules.items():
+        under = _writes(subject, [("file", types)])
+        if under is not None:
+            found[under].append(path)
+    for under, paths in found.items():
+        yield (
+            f"It may write to {', '.join(paths)} as its parent may{under}: where the kernel has such a file, and it is "
+            "writable in a container that runs as the host's root, it names a program that the kernel starts outside."
         )
 
 

@@ -57,8 +57,8 @@ UDP = {"dns", "more/asker"}
 @pytest.mark.parametrize(
     ("words", "roles"),
     [
-        ("Unix sockets work;", {"nonet"}),
-        ("A socket that another process made", {*TCP, "nonet", "more/signalling"}),
+        ("Unix sockets work;", {"nonet", "more/nested"}),
+        ("A socket that another process made", {*TCP, "nonet", "more/nested", "more/signalling"}),
         ("checks no bind: the role can serve tcp there.", TCP - UDP),
         ("checks no bind: the role can serve tcp and udp there.", UDP),
         ("checks no bind: the role can serve sctp and dccp there.", {"more/signalling"}),
@@ -369,6 +369,26 @@ def test_control_groups_of_version_2_name_no_program(reference_roles: BuiltRoles
     edits = {"base": [(one, one.replace("cgroup_t", "sysfs_t"))]}
     found = reference_roles.verify(reference_roles.link(tmp_path, edits=edits))
     assert not any(CONTROL_GROUPS in text for role in found.roles for text in role.limits)
+
+
+HELPER_OF_A_MODULE = """(type local_helper_t)(roletype object_r local_helper_t)
+(genfscon proc "/sys/fs/ocfs2" (system_u object_r local_helper_t ((s0) (s0))))
+"""
+
+
+@pytest.mark.parametrize("perm", ["append", "write", ""])
+def test_files_of_modules_that_name_a_program_are_told(reference_roles: BuiltRoles, tmp_path: Path, perm: str) -> None:
+    rules = "".join(f"(allow {who} local_helper_t (file ({perm})))\n" for who in ("container_t", "lxc_domain"))
+    extra = tmp_path / "extra.cil"
+    extra.write_text(HELPER_OF_A_MODULE + (rules if perm else ""))
+    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
+    assert found.holds
+    for role in found.roles:
+        told = [text for text in role.limits if "names a program that the kernel starts outside" in text]
+        assert [text.startswith("It may write to /proc/sys/fs/ocfs2/nm/hb_ctl_path as") for text in told].count(
+            True
+        ) == bool(perm)
+        assert not any("/sys/module" in text for text in told)
 
 
 @pytest.mark.parametrize(
