@@ -513,7 +513,7 @@ def _allowed(subject: Subject, key: Key) -> int:
     if tclass in LABELLED_NETWORKING:
         return -1  # what the parent has, which `contained` checks
     if tclass in subject.declared_whole:
-        return subject.bit
+        return -1 if perm == "node_bind" else subject.bit
     protocol = next((p for p in PROTOCOLS.values() if p.tclass == tclass and network.uses(p.name)), None)
     if protocol and perm == "node_bind":
         return -1 if network.bound(protocol.name) or protocol.name == "udp" else 0
@@ -578,7 +578,9 @@ def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where,
     if network.connect.udp:
         yield ("network", "connect", "udp"), [*subject.reach.connect_needs("udp", 1), *subject.reach.send_needs("udp")]
     for tclass in sorted(subject.declared_whole):
-        yield ("network",), [*subject.reach.create_needs(tclass), *_whole_needs(subject, tclass)]
+        asked = subject.reach.asked_of(tclass)
+        yield ("network",), [*subject.reach.create_needs(tclass), *_whole_needs(subject, asked)]
+        yield ("network",), list(_address_needs(subject, asked))
     yield ("network",), [need for need in packet_needs(subject) if _parent_has(subject, need)]
     if network.raw:
         yield ("network", "raw"), list(_capability_needs(subject, "net_raw", "for raw sockets"))
@@ -595,8 +597,16 @@ def _use_needs(subject: Subject, tclass: str) -> Iterator[Need]:
 def _whole_needs(subject: Subject, tclass: str) -> Iterator[Need]:
     """What the parent may do with its own sockets of a class that the role file opens whole."""
     for (asked, perm), bits in sorted(subject.kin.theirs.always.items()):
-        if asked == subject.reach.asked_of(tclass) and bits & subject.policy.bits[subject.parent]:
+        if asked == tclass and bits & subject.policy.bits[subject.parent]:
             yield Need(asked, perm, (subject.domain,), "to use the socket")
+
+
+def _address_needs(subject: Subject, tclass: str) -> Iterator[Need]:
+    """What binding each address takes that the parent may bind (selinux_socket_bind asks it of every class)."""
+    parent = subject.kin.theirs.always.get((tclass, "node_bind"), 0)
+    for node in subject.policy.node_types:
+        if parent & subject.policy.bits[node]:
+            yield Need(tclass, "node_bind", (node,), "to bind an address")
 
 
 def packet_needs(subject: Subject) -> Iterator[Need]:
@@ -626,10 +636,7 @@ def _bind_needs(subject: Subject, protocol: str, segment: Segment) -> Iterator[N
     narrowed."""
     yield from subject.reach.bind_needs(protocol, segment.low)
     tclass = subject.reach.asked(protocol)
-    parent = subject.kin.theirs.always.get((tclass, "node_bind"), 0)
-    for node in subject.policy.node_types:
-        if parent & subject.policy.bits[node]:
-            yield Need(tclass, "node_bind", (node,), "to bind an address")
+    yield from _address_needs(subject, tclass)
     for label in subject.policy.any_address:
         yield Need(tclass, "node_bind", (label.split(":")[2],), "to bind any address", label)
     yield Need(tclass, "name_bind", (segment.type,), f"the type of {protocol}/{segment}", segment.context)

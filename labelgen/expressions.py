@@ -139,7 +139,7 @@ def is_divided(expression: str) -> bool:
     if NO_GROUPS.search(expression):
         return True
     depth = 0
-    for sign in re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", expression):
+    for sign in re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "", expression):
         depth += (sign == "(") - (sign == ")")
         if sign == "|" and depth <= 0:
             return True

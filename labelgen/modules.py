@@ -301,6 +301,8 @@ class _Builder:
                 self.wrong(*where, message=f"{self.role.parent} itself may not open {says} on this base ({tclass})")
             else:
                 rules += self.own_socket(tclass, self.facts.derivation.own_sockets[tclass])
+                nodes = self.facts.derivation.node_bind.get(tclass)
+                rules += [self.allow(nodes, tclass, ("node_bind",))] if nodes else []
         yield Block(self.heading(*where, says=says), tuple(rules))
 
     def netlink(self, family: str, where: tuple[Union[str, int], ...]) -> Iterator[Block]:

@@ -329,15 +329,24 @@ class Reach:
         return self._answer(f"create {tclass}", self.create_needs(tclass), ())
 
     def can_send(self, protocol: str, port: int) -> Answer:
-        """Whether the domain can send a datagram to a port (for tcp: with TCP Fast Open)."""
-        notes = (
-            [f"{protocol} destinations are not checked by port"]
-            if protocol == "udp"
-            else ["this is TCP Fast Open; net.ipv4.tcp_fastopen=0 closes it"]
-            if protocol == "tcp"
-            else []
-        )
-        return self._answer(f"send {protocol}/{port}", self.send_needs(protocol), [*notes, *self._raw()])
+        """Whether the domain can send to a port on a fresh socket (for tcp: with TCP Fast Open).
+
+        Sending by SCTP makes an association first, as connecting does (selinux_sctp_bind_connect:
+        SCTP_SENDMSG_CONNECT), and DCCP sends only where it is connected (dccp_sendmsg).
+        """
+        needs, notes = list(self.send_needs(protocol)), list(self._raw())
+        if protocol == "udp":
+            notes.insert(0, f"{protocol} destinations are not checked by port")
+        elif protocol == "tcp":
+            notes.insert(0, "this is TCP Fast Open; net.ipv4.tcp_fastopen=0 closes it")
+        else:
+            needs = [
+                *needs[:-1],
+                *(need for need in self.connect_needs(protocol, port) if need not in needs),
+                needs[-1],
+            ]
+            notes.insert(0, f"who sends by {protocol} connects first")
+        return self._answer(f"send {protocol}/{port}", needs, notes)
 
     def _answer(self, question: str, needs: Iterable[Need], notes: Iterable[str]) -> Answer:
         return Answer(self.domain, question, tuple(map(self.met, needs)), tuple(notes))

@@ -88,7 +88,8 @@ def test_a_category_is_the_signs_of_ascii_that_it_is_for_pcre2(category: str) ->
     ("expression", "divided"),
     [("a|b", True), ("(a|b)", False), (r"(a\)|b)", False), ("[a|b]", False), ("[]|]", False), ("[^]|]", False),
      ("(a)|b", True), (r"a\|b", False), ("ab", False), (r"\Q(\E|b", True),
-     ("[[:alpha:](]a|b", True), ("(?#()a|b", True), (r"\c(a|b", True), ("(*ANY)a|b", True)],
+     ("[[:alpha:](]a|b", True), ("(?#()a|b", True), (r"\c(a|b", True),
+     (r"[\](]a|b", True), (r"[^\](]a|b", True), (r"[\]|(]", False), ("(*ANY)a|b", True)],
 )  # fmt: skip
 def test_what_divides_an_expression(expression: str, divided: bool) -> None:
     assert is_divided(expression) == divided

@@ -133,7 +133,18 @@ def test_an_answer_says_what_is_not_checked() -> None:
     assert not any("destinations" in note for note in open_.can_connect("tcp", 80).notes)
     assert open_.can_send("udp", 53).notes == ("udp destinations are not checked by port",)
     assert "TCP Fast Open" in open_.can_send("tcp", 80).notes[0]
-    assert open_.can_send("sctp", 9).notes == ()
+
+
+@pytest.mark.parametrize("protocol", ["sctp", "dccp"])
+def test_who_sends_by_an_association_connects_first(protocol: str) -> None:
+    """sctp_sendmsg_new_asoc asks as connect does (net/sctp/socket.c), and dccp_sendmsg only sends when connected."""
+    tclass = f"{protocol}_socket"
+    name = rule(tclass, "name_connect", "port_t")
+    for perms, yes in (("create connect write", True), ("create write", False), ("create connect", False)):
+        assert reach(rule(tclass, perms), name).can_send(protocol, 9).yes == yes
+    answer = reach(rule(tclass, "create connect write")).can_send(protocol, 9)
+    assert not answer.yes
+    assert answer.notes == (f"who sends by {protocol} connects first",)
 
 
 @pytest.mark.parametrize("tclass", ["rawip_socket", "packet_socket"])
