@@ -138,6 +138,17 @@ class Default(NamedTuple):
     text: str
 
 
+class Nodecon(NamedTuple):
+    """The label of the addresses of a network, by the version of IP; `is_met`: whether any address has it."""
+
+    network: int
+    version: int
+    type: str
+    context: str
+    text: str
+    is_met: bool
+
+
 class RoleTransition(NamedTuple):
     """Which SELinux role what is made gets: by whom of a role, of what (a type), of which class."""
 
@@ -554,7 +565,7 @@ class Policy:
         """Type -> what gives it to something else than by a rule or a portcon: a genfscon, an initial SID, ..."""
         found = {item.context.type_.name: str(item) for item in self._policy.genfscons()}
         found.update((item.context.type_.name, str(item)) for item in self._policy.fs_uses())
-        found.update((item.context.type_.name, str(item)) for item, _ in self._nodecons)
+        found.update((item.type, item.text) for item in self._nodecons)
         found.update((item.context.type_.name, str(item)) for item in self._policy.netifcons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibpkeycons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibendportcons())
@@ -586,16 +597,19 @@ class Policy:
         return NetworkModel(self.socket_classes, self.network_sysctls, EXTENDED_SOCKETS in self.polcaps)
 
     @cached_property
-    def _nodecons(self) -> list[tuple[Any, bool]]:
-        """Every nodecon, and whether an address can have its label: none has where the nodecon's own has bits that its
-        mask takes out (security_node_sid, ss/services.c). setools says that in its log alone."""
+    def _nodecons(self) -> list[Nodecon]:
+        """Every nodecon. No address has the label of one whose own address has bits that its mask takes out
+        (security_node_sid); setools says that in its log alone."""
         told: list[str] = []
         log, ear = logging.getLogger("setools.policyrep"), _Ear(told)
         log.addFilter(ear)
         try:
             found = []
             for item in self._policy.nodecons():
-                found.append((item, not told))
+                network, context = item.network.network_address, item.context
+                found.append(
+                    Nodecon(int(network), network.version, context.type_.name, str(context), str(item), not told)
+                )
                 told.clear()
             return found
         finally:
@@ -611,9 +625,9 @@ class Policy:
         """The labels of any address, of IPv4 and of IPv6: of the first nodecon that holds zero, else of the initial SID
         (security_node_sid, ss/services.c)."""
         found: dict[int, str] = {}
-        for item, matches in self._nodecons:
-            if matches and not int(item.network.network_address):
-                found.setdefault(item.network.version, str(item.context))
+        for item in self._nodecons:
+            if item.is_met and not item.network:
+                found.setdefault(item.version, item.context)
         return tuple(sorted({found.get(version, self.initial_contexts["node"]) for version in (4, 6)}))
 
     @cached_property
