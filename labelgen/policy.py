@@ -618,7 +618,7 @@ class Policy:
     @cached_property
     def node_types(self) -> tuple[str, ...]:
         """The types that addresses may have: of the initial SID and of every nodecon."""
-        return tuple(sorted({self.initial_sids["node"], *(item.context.type_.name for item, _ in self._nodecons)}))
+        return tuple(sorted({self.initial_sids["node"], *(item.type for item in self._nodecons)}))
 
     @cached_property
     def any_address(self) -> tuple[str, ...]:
