@@ -266,18 +266,6 @@ def members(bits: int) -> Iterator[int]:
     yield from compress(count(), f"{bits:b}"[::-1].encode().translate(_TRUTHS))
 
 
-class _Ear(logging.Filter):
-    """Keeps what is logged, instead of its being printed."""
-
-    def __init__(self, told: list[str]) -> None:
-        super().__init__()
-        self._told = told
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        self._told.append(record.getMessage())
-        return False
-
-
 class Policy:
     """The index over one linked policy.
 
@@ -600,9 +588,14 @@ class Policy:
     def _nodecons(self) -> list[Nodecon]:
         """Every nodecon. No address has the label of one whose own address has bits that its mask takes out
         (security_node_sid); setools says that in its log alone."""
-        told: list[str] = []
-        log, ear = logging.getLogger("setools.policyrep"), _Ear(told)
-        log.addFilter(ear)
+        told: list[logging.LogRecord] = []
+
+        def unheard(record: logging.LogRecord) -> bool:
+            told.append(record)
+            return False
+
+        log = logging.getLogger("setools.policyrep")
+        log.addFilter(unheard)
         try:
             found = []
             for item in self._policy.nodecons():
@@ -613,7 +606,7 @@ class Policy:
                 told.clear()
             return found
         finally:
-            log.removeFilter(ear)
+            log.removeFilter(unheard)
 
     @cached_property
     def node_types(self) -> tuple[str, ...]:
