@@ -18,7 +18,7 @@ from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, confined, confined_beside, leaves, single_level
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
-from labelgen.filecontexts import FileContext, FileContexts, is_within
+from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import (
@@ -729,33 +729,13 @@ def _labelled(subject: Subject, number: int, path: str, name: str) -> Iterator[F
         return
     if not any(context.path == path for context in contexts.by_type.get(name, ())):
         yield subject.finding("able", f"no file context gives {name} to {path}", where=("files", number))
-    for context in _labelled_otherwise(subject, path, name):
+    for context in labels.labelled_otherwise(subject, path, name):
         if context.type != subject.file_types.get("write"):
             words = f"the file context `{context}` takes files of {path} from the role"
             yield subject.finding("able", words, where=("files", number))
     for alias in contexts.hiding(path):
         words = f"the host looks up what is below {alias.path} as if it were below {alias.meant} (file_contexts.subs)"
         yield subject.finding("able", f"{words}: files of {path} do not get {name}", where=("files", number))
-
-
-def _labelled_otherwise(subject: Subject, path: str, name: str) -> list[FileContext]:
-    """The file contexts that give files of a declared path another type than the path's, and not that of a declared
-    path in which those files are and which counts before it."""
-    contexts = subject.verification.file_contexts or FileContexts()
-    shadowing = contexts.shadowing(path)
-    inner = [
-        (entry.path, subject.file_types[entry.access])
-        for entry in subject.role.files
-        if any(context.path == entry.path for context in shadowing)
-    ]
-    return [
-        context
-        for context in shadowing
-        if context.type != name
-        and not any(
-            context.type == own and (context.path == tree or is_within(context.path, tree)) for tree, own in inner
-        )
-    ]
 
 
 # -- contained
@@ -796,7 +776,7 @@ def _beyond_access(subject: Subject) -> Iterator[Finding]:
         }
         yield from subject.excess("contained", excess, f"has more than the declared {access}", ("files", number))
     for number, entry in enumerate(subject.role.files):
-        for context in _labelled_otherwise(subject, entry.path, subject.file_types[entry.access]):
+        for context in labels.labelled_otherwise(subject, entry.path, subject.file_types[entry.access]):
             if context.type == subject.file_types.get("write"):
                 words = (
                     f"by the file context `{context}` it may write to files of {entry.path}, which it declares to read"

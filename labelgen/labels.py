@@ -7,15 +7,16 @@ type_transition, a range_transition, or by a statement whose it is by default.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from labelgen.derivation import FILE_CLASSES
-from labelgen.filecontexts import FileContexts, is_within
+from labelgen.filecontexts import FileContext, FileContexts, is_within
 from labelgen.policy import Rule
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
+    from labelgen.role import Files
 
 
 def given_elsewhere(subject: Subject) -> Iterator[Finding]:
@@ -32,13 +33,9 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
         if rule.source != subject.domain and not _starts(subject, rule):
             words = f"what {rule.source} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
             yield subject.finding("separate", words, (str(rule),))
-    declared = [(entry.path, subject.file_types[entry.access]) for entry in subject.role.files]
     contexts = subject.verification.file_contexts or FileContexts()
     for context in (context for type_name in own for context in contexts.by_type.get(type_name, ())):
-        if not any(
-            context.type == own_type and (context.path == path or is_within(context.path, path))
-            for path, own_type in declared
-        ):
+        if not _is_declared(subject, context, subject.role.files):
             words = f"the file context {context.path} gives {context.type} to files that are not the role's"
             yield subject.finding("separate", words)
     for number, entry in enumerate(subject.role.files):
@@ -46,6 +43,25 @@ def given_elsewhere(subject: Subject) -> Iterator[Finding]:
             words = f"the host looks up what is below {alias.path} as if it were below {alias.meant}, and so gives it"
             where = ("files", number)
             yield subject.finding("separate", f"{words} the role's label (file_contexts.subs)", where=where)
+
+
+def labelled_otherwise(subject: Subject, path: str, name: str) -> list[FileContext]:
+    """The file contexts that give files of a declared path another type than the path's, which `name` is, and not that
+    of a declared path in which those files are and which counts before it."""
+    contexts = subject.verification.file_contexts or FileContexts()
+    shadowing = contexts.shadowing(path)
+    paths = {context.path for context in shadowing}
+    inner = [entry for entry in subject.role.files if entry.path in paths]
+    return [c for c in shadowing if c.type != name and not _is_declared(subject, c, inner)]
+
+
+def _is_declared(subject: Subject, context: FileContext, entries: Iterable[Files]) -> bool:
+    """Whether a file context gives the type of one of the declared paths to files of this path alone."""
+    return any(
+        context.type == subject.file_types[entry.access]
+        and (context.path == entry.path or is_within(context.path, entry.path))
+        for entry in entries
+    )
 
 
 def _starts(subject: Subject, rule: Rule) -> bool:
@@ -100,18 +116,14 @@ def unusable(subject: Subject) -> Iterator[Finding]:
 def labelled_its_own(subject: Subject, claim: str) -> Iterator[Finding]:
     """What it makes elsewhere has a type of its own, which it may not create there or others may not open: `able` where
     it is made in its own files, `complete` where in what it has with its parent. hooks.c, may_create, asks for the new
-    label; and anon_inodes are made of the domain's own alone."""
-    files, elsewhere = subject.file_types.values(), {"process", *subject.policy.socket_classes}
-    for rule in subject.policy.labelling_from(subject.domain):
+    label."""
+    files = subject.file_types.values()
+    for rule in _about_made(subject, subject.domain):
         is_own = rule.kind == "type_transition" and rule.default in (subject.domain, *files)
-        is_made = rule.tclass not in elsewhere and (rule.tclass != "anon_inode" or rule.target == subject.domain)
-        if is_own and is_made and rule.target != rule.default and claim == _claim_on(rule.target, files):
+        about = "able" if rule.target in files else "complete"
+        if is_own and rule.target != rule.default and claim == about:
             words = f"what {subject.domain} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
             yield subject.finding(claim, words, (str(rule),))
-
-
-def _claim_on(target: str, files: Collection[str]) -> str:
-    return "able" if target in files else "complete"
 
 
 def _of_another_role(subject: Subject) -> Iterator[Finding]:
@@ -153,16 +165,22 @@ def made_otherwise(subject: Subject) -> Iterator[Finding]:
 
 def _labels(subject: Subject, domain: str) -> dict[Rule, int]:
     """What rules label that a domain makes, each without the types that it is about -> the targets; of those on itself,
-    the role. What is made without a file is made of the domain's own label, whatever rules say of others' (hooks.c,
-    selinux_inode_init_security_anon)."""
+    the role."""
     found: dict[Rule, int] = defaultdict(int)
-    bits, elsewhere = subject.policy.bits, {"process", *subject.policy.socket_classes}
-    for rule in subject.policy.labelling_from(domain):
+    for rule in _about_made(subject, domain):
         # Linkers write these rules out for each type, for the kernel looks for no attribute (security_compute_sid).
-        on_itself = rule.target == domain
-        if rule.tclass not in elsewhere and (on_itself or rule.tclass != "anon_inode"):
-            found[rule._replace(source="", target="")] |= subject.bit if on_itself else bits[rule.target]
+        bits = subject.bit if rule.target == domain else subject.policy.bits[rule.target]
+        found[rule._replace(source="", target="")] |= bits
     return found
+
+
+def _about_made(subject: Subject, domain: str) -> Iterator[Rule]:
+    """The rules that label what a domain makes, but for programs and sockets. What is made without a file is made of
+    the domain's own label, whatever rules say of others' (hooks.c, selinux_inode_init_security_anon)."""
+    elsewhere = {"process", *subject.policy.socket_classes}
+    for rule in subject.policy.labelling_from(domain):
+        if rule.tclass not in elsewhere and (rule.target == domain or rule.tclass != "anon_inode"):
+            yield rule
 
 
 def _labelled_so(labels: dict[Rule, int], kind: Rule) -> int:

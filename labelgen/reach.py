@@ -49,6 +49,13 @@ class Need(NamedTuple):
         return f"{' or '.join(self.targets)}:{self.tclass} {self.perm} ({self.why})"
 
 
+# What to know of sending to a port without connecting first, as these protocols can.
+_SENDING = {
+    "udp": "udp destinations are not checked by port",
+    "tcp": "this is TCP Fast Open; net.ipv4.tcp_fastopen=0 closes it",
+}
+
+
 class NetworkRule(NamedTuple):
     """A rule that grants network permissions: `targets` are types, for port types and nodes expanded; `attribute` is
     the one that it names, and empty where it names the domain itself."""
@@ -334,19 +341,10 @@ class Reach:
         Sending by SCTP makes an association first, as connecting does (selinux_sctp_bind_connect:
         SCTP_SENDMSG_CONNECT), and DCCP sends only where it is connected (dccp_sendmsg).
         """
-        needs, notes = list(self.send_needs(protocol)), list(self._raw())
-        if protocol == "udp":
-            notes.insert(0, f"{protocol} destinations are not checked by port")
-        elif protocol == "tcp":
-            notes.insert(0, "this is TCP Fast Open; net.ipv4.tcp_fastopen=0 closes it")
-        else:
-            needs = [
-                *needs[:-1],
-                *(need for need in self.connect_needs(protocol, port) if need not in needs),
-                needs[-1],
-            ]
-            notes.insert(0, f"who sends by {protocol} connects first")
-        return self._answer(f"send {protocol}/{port}", needs, notes)
+        needs, note = list(self.send_needs(protocol)), _SENDING.get(protocol, f"who sends by {protocol} connects first")
+        if protocol not in _SENDING:
+            needs = list(dict.fromkeys((*self.connect_needs(protocol, port), *needs)))
+        return self._answer(f"send {protocol}/{port}", needs, [note, *self._raw()])
 
     def _answer(self, question: str, needs: Iterable[Need], notes: Iterable[str]) -> Answer:
         return Answer(self.domain, question, tuple(map(self.met, needs)), tuple(notes))

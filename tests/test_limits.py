@@ -345,6 +345,16 @@ def test_control_groups_are_told_with_their_boolean(verdict: Verdict, linked: Pa
             assert not judge.allows(process(role.domain), label, "file", "write")
 
 
+def verified_with(built: BuiltRoles, folder: Path, labelled: str, type_name: str, perm: str) -> Verdict:
+    """The verdict where files have a type of their own, on which containers have a permission, or none."""
+    rules = "".join(f"(allow {who} {type_name} (file ({perm})))\n" for who in ("container_t", "lxc_domain"))
+    extra = folder / "extra.cil"
+    extra.write_text(labelled + (rules if perm else ""))
+    found = built.verify(built.link(folder, [extra]))
+    assert found.holds
+    return found
+
+
 AGENT = """(type local_agent_t)(roletype object_r local_agent_t)
 (genfscon cgroup "/release_agent" (system_u object_r local_agent_t ((s0) (s0))))
 """
@@ -354,12 +364,7 @@ AGENT = """(type local_agent_t)(roletype object_r local_agent_t)
 def test_control_groups_are_told_by_the_label_of_the_file_that_names_a_program(
     reference_roles: BuiltRoles, tmp_path: Path, perm: str
 ) -> None:
-    rules = "".join(f"(allow {who} local_agent_t (file ({perm})))\n" for who in ("container_t", "lxc_domain"))
-    extra = tmp_path / "extra.cil"
-    extra.write_text(AGENT + (rules if perm else ""))
-    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
-    assert found.holds
-    for role in found.roles:
+    for role in verified_with(reference_roles, tmp_path, AGENT, "local_agent_t", perm).roles:
         assert [CONTROL_GROUPS in text for text in role.limits].count(True) == bool(perm)
         assert any(f"{CONTROL_GROUPS}:" in text for text in role.limits) == bool(perm)
 
@@ -378,12 +383,7 @@ HELPER_OF_A_MODULE = """(type local_helper_t)(roletype object_r local_helper_t)
 
 @pytest.mark.parametrize("perm", ["append", "write", ""])
 def test_files_of_modules_that_name_a_program_are_told(reference_roles: BuiltRoles, tmp_path: Path, perm: str) -> None:
-    rules = "".join(f"(allow {who} local_helper_t (file ({perm})))\n" for who in ("container_t", "lxc_domain"))
-    extra = tmp_path / "extra.cil"
-    extra.write_text(HELPER_OF_A_MODULE + (rules if perm else ""))
-    found = reference_roles.verify(reference_roles.link(tmp_path, [extra]))
-    assert found.holds
-    for role in found.roles:
+    for role in verified_with(reference_roles, tmp_path, HELPER_OF_A_MODULE, "local_helper_t", perm).roles:
         told = [text for text in role.limits if "names a program that the kernel starts outside" in text]
         assert [text.startswith("It may write to /proc/sys/fs/ocfs2/nm/hb_ctl_path as") for text in told].count(
             True
