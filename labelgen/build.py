@@ -24,8 +24,7 @@ from labelgen.gathering import gathered
 from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
-from labelgen.ports import PortTable
-from labelgen.reach import reaches_to_json
+from labelgen.reach import Reacher, reaches_to_json
 from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
 from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
@@ -206,7 +205,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = Fa
         output.write_json(
             folder / VERDICT, {"labelgen": __version__, "base": _about(prepared.base), **result.to_json()}
         )
-        _write_reach(folder / REACH, result, verification.ports, prepared.facts)
+        _write_reach(folder / REACH, result, verification.reacher, prepared.facts)
         digests.update((Path(name), output.digest(folder / name)) for name in (VERDICT, REACH))
         manifest = output.sealed(_manifest(prepared, renderer.used, compiled, tools, digests))
         output.write_json(folder / MANIFEST, manifest)
@@ -237,10 +236,10 @@ def _about(base: Base) -> dict[str, Any]:
     return {"name": base_name(base.name), "sha256": base.digest, "exact": base.exact}
 
 
-def _write_reach(path: Path, result: Verdict, ports: PortTable, known: Facts) -> None:
+def _write_reach(path: Path, result: Verdict, reacher: Reacher, known: Facts) -> None:
     kept = {
         "sockets": sorted(name for name in known.classes if name.endswith("socket")),
-        **reaches_to_json((item.reach for item in result.roles), ports),
+        **reaches_to_json((item.reach for item in result.roles), reacher.ports, reacher.addresses),
     }
     path.write_text(json.dumps(kept), encoding="utf-8")
 

@@ -3,11 +3,13 @@ base it is on now."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from labelgen import addresses
 from labelgen import output as outputs
 from labelgen.access import Access
 from labelgen.built import Told, open_tree
@@ -26,15 +28,32 @@ if TYPE_CHECKING:
     from labelgen.verdict import RoleVerdict, Verdict
 
 
+class Interfaces(NamedTuple):
+    """Which interfaces a permission is granted on: of those that a policy names, and on `others`."""
+
+    named: Mapping[str, bool]
+    others: bool
+
+    def has(self, name: str) -> bool:
+        """Whether it is granted on an interface."""
+        return self.named.get(name, self.others)
+
+
+NO_INTERFACES = Interfaces({}, False)
+
+
 @dataclass
 class Surface:
     """What a role can do on the network, to compare: the ports of each action and protocol, those of them that are only
-    neighbours of declared ones, and everything else by name (sockets, capabilities, port types, ways out, files, ...).
+    neighbours of declared ones, the addresses of each permission and version of IP, the interfaces of each permission,
+    and everything else by name (sockets, capabilities, port types, ways out, files, ...).
     """
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     neighbours: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=dict)
+    addresses: dict[tuple[str, int], addresses.Ranges] = field(default_factory=dict)
+    interfaces: dict[str, Interfaces] = field(default_factory=dict)
 
     def add_ports(self, action: str, protocol: str, ranges: Iterable[tuple[int, int]]) -> None:
         """Add ranges of ports, both ends included."""
@@ -80,23 +99,37 @@ def of_role(item: Role) -> Surface:
     return surface
 
 
+# These are compared port by port, address by address and interface by interface.
+_BY_NUMBER = ("name_bind", "name_connect")
+_BY_ADDRESS = "node_bind"
+
+
 def of_reach(reach: Reach) -> Surface:
     """What a domain can do by a policy, at the booleans' worst."""
     surface = Surface()
-    surface.names["sockets"] = set(reach.sockets())
+    surface.names["sockets"] = set(reach.openable())
     surface.names["capabilities"] = set(reach.capabilities())
     for protocol in PROTOCOLS:
         surface.add_ports("bind", protocol, [(s.low, s.high) for s in reach.bindable(protocol)])
         surface.add_ports("connect", protocol, [(s.low, s.high) for s in reach.connectable(protocol)])
     if reach.condition(reach.send_needs("udp")) is not False:
         surface.names["udp"] = {"send udp to any port"}
+    granted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in reach.rules:
+        for perm in rule.perms.difference(_BY_NUMBER):
+            granted[rule.tclass, perm] |= rule.targets
     # Every other network permission by class and name, so that a difference that is no port is seen too.
-    surface.names["permissions"] = {
-        f"{rule.tclass} {perm}"
-        for rule in reach.rules
-        for perm in rule.perms
-        if perm not in ("name_bind", "name_connect")
-    }
+    permissions = surface.names["permissions"] = set()
+    places = reach.addresses
+    for (tclass, perm), targets in granted.items():
+        what = f"{tclass} {perm}"
+        if perm == _BY_ADDRESS or tclass == "node":
+            surface.addresses.update({(what, version): places.of_types(version, targets) for version in places.runs})
+        elif tclass == "netif":
+            named = {name: kind in targets for name, kind in places.interfaces.items()}
+            surface.interfaces[what] = Interfaces(named, places.others in targets)
+        else:
+            permissions |= {what if target == reach.domain else f"{what} on {target}" for target in targets}
     return surface
 
 
@@ -214,14 +247,31 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
         ):
             if numbers:
                 yield sign, f"{what}{key[0]} {key[1]}/{as_text((n, n) for n in sorted(numbers))}"
+    # A socket that is new or gone brings all of its permissions; saying so once is enough.
+    whole = old.names.get("sockets", set()) ^ new.names.get("sockets", set())
+    for what, version in sorted({*old.addresses, *new.addresses}):
+        had, has = old.addresses.get((what, version), []), new.addresses.get((what, version), [])
+        for sign, ranges in (("+", addresses.without(has, had)), ("-", addresses.without(had, has))):
+            if ranges and what.split()[0] not in whole:
+                yield sign, f"{what} on {addresses.as_text(version, ranges)}"
+    for what in sorted({*old.interfaces, *new.interfaces}):
+        yield from _of_interfaces(
+            what, old.interfaces.get(what, NO_INTERFACES), new.interfaces.get(what, NO_INTERFACES)
+        )
     for kind in sorted({*old.names, *new.names}):
         was, now = old.names.get(kind, set()), new.names.get(kind, set())
         if kind == "permissions":
-            # A socket that is new or gone brings all of its permissions; saying so once is enough.
-            whole = old.names["sockets"] ^ new.names["sockets"]
             was, now = ({name for name in names if name.split()[0] not in whole} for names in (was, now))
         yield from (("+", name) for name in sorted(now - was))
         yield from (("-", name) for name in sorted(was - now))
+
+
+def _of_interfaces(what: str, old: Interfaces, new: Interfaces) -> Iterator[tuple[str, str]]:
+    for name in sorted({*old.named, *new.named}):
+        if old.has(name) != new.has(name):
+            yield "+" if new.has(name) else "-", f"{what} on {name}"
+    if old.others != new.others:
+        yield "+" if new.others else "-", f"{what} on every interface that the policy does not name"
 
 
 def compare(old: Path, new: Path) -> list[Change]:

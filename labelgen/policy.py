@@ -139,9 +139,11 @@ class Default(NamedTuple):
 
 
 class Nodecon(NamedTuple):
-    """The label of the addresses of a network, by the version of IP; `is_met`: whether any address has it."""
+    """The label of the addresses from `network` to `last`, by the version of IP; `is_met`: whether any address has
+    it."""
 
     network: int
+    last: int
     version: int
     type: str
     context: str
@@ -553,7 +555,7 @@ class Policy:
         """Type -> what gives it to something else than by a rule or a portcon: a genfscon, an initial SID, ..."""
         found = {item.context.type_.name: str(item) for item in self._policy.genfscons()}
         found.update((item.context.type_.name, str(item)) for item in self._policy.fs_uses())
-        found.update((item.type, item.text) for item in self._nodecons)
+        found.update((item.type, item.text) for item in self.nodecons)
         found.update((item.context.type_.name, str(item)) for item in self._policy.netifcons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibpkeycons())
         found.update((item.context.type_.name, str(item)) for item in self._policy.ibendportcons())
@@ -585,7 +587,7 @@ class Policy:
         return NetworkModel(self.socket_classes, self.network_sysctls, EXTENDED_SOCKETS in self.polcaps)
 
     @cached_property
-    def _nodecons(self) -> list[Nodecon]:
+    def nodecons(self) -> list[Nodecon]:
         """Every nodecon. No address has the label of one whose own address has bits that its mask takes out
         (security_node_sid); setools says that in its log alone."""
         told: list[logging.LogRecord] = []
@@ -599,26 +601,30 @@ class Policy:
         try:
             found = []
             for item in self._policy.nodecons():
-                network, context = item.network.network_address, item.context
-                found.append(
-                    Nodecon(int(network), network.version, context.type_.name, str(context), str(item), not told)
-                )
+                first, last, context = item.network[0], item.network[-1], item.context
+                words = (context.type_.name, str(context), str(item))
+                found.append(Nodecon(int(first), int(last), first.version, *words, not told))
                 told.clear()
             return found
         finally:
             log.removeFilter(unheard)
 
     @cached_property
+    def interfaces(self) -> dict[str, str]:
+        """Interface -> its type, by the netifcons."""
+        return {item.netif: item.context.type_.name for item in self._policy.netifcons()}
+
+    @cached_property
     def node_types(self) -> tuple[str, ...]:
         """The types that addresses may have: of the initial SID and of every nodecon."""
-        return tuple(sorted({self.initial_sids["node"], *(item.type for item in self._nodecons)}))
+        return tuple(sorted({self.initial_sids["node"], *(item.type for item in self.nodecons)}))
 
     @cached_property
     def any_address(self) -> tuple[str, ...]:
         """The labels of any address, of IPv4 and of IPv6: of the first nodecon that holds zero, else of the initial SID
         (security_node_sid, ss/services.c)."""
         found: dict[int, str] = {}
-        for item in self._nodecons:
+        for item in self.nodecons:
             if item.is_met and not item.network:
                 found.setdefault(item.version, item.context)
         return tuple(sorted({found.get(version, self.initial_contexts["node"]) for version in (4, 6)}))

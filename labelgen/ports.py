@@ -39,7 +39,9 @@ class PortTable:
         cons = list(portcons)
         return cls(
             {
-                protocol: list(_runs([con for con in cons if con.protocol == protocol], initial_type, initial_context))
+                protocol: list(
+                    _segments([con for con in cons if con.protocol == protocol], initial_type, initial_context)
+                )
                 for protocol in PROTOCOLS
             }
         )
@@ -75,29 +77,33 @@ class PortTable:
         return sorted(segment for port_type in set(port_types) for segment in self.of_type(protocol, port_type))
 
 
-def _runs(cons: Sequence[Portcon], initial_type: str, initial_context: str) -> Iterator[Segment]:
-    """The runs of ports that the same portcon labels: of those that cover a port the first in the policy's order; -1
-    stands for none. Port 0 is never looked up."""
-    starts = sorted((con.low, number) for number, con in enumerate(cons))
-    edges = sorted({1, LAST_PORT + 1, *(con.low for con in cons), *(con.high + 1 for con in cons)} - {0})
+def runs(ranges: Sequence[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """The runs of numbers from `first` to `last` that the same range holds: of those that hold a number the first in
+    order, which is what the kernel finds. Yields the ends of each, both included, and the place of its range; -1 where
+    no range holds it."""
+    starts = sorted((low, place) for place, (low, _) in enumerate(ranges))
+    edges = sorted({first, *(edge for low, high in ranges for edge in (low, high + 1) if first < edge <= last)})
     covering: list[int] = []
-    runs: list[tuple[int, int]] = []
+    found: list[tuple[int, int]] = []
     taken = 0
     for edge in edges:
         while taken < len(starts) and starts[taken][0] <= edge:
             heappush(covering, starts[taken][1])
             taken += 1
-        while covering and cons[covering[0]].high < edge:
+        while covering and ranges[covering[0]][1] < edge:
             heappop(covering)
-        number = covering[0] if covering else -1
-        if not runs or runs[-1][1] != number:
-            runs.append((edge, number))
-    for (low, number), (following, _) in zip(runs, [*runs[1:], (LAST_PORT + 1, 0)]):
-        con = cons[number] if number >= 0 else None
-        if low <= LAST_PORT:
-            yield Segment(
-                low, following - 1, con.type if con else initial_type, con.context if con else initial_context
-            )
+        place = covering[0] if covering else -1
+        if not found or found[-1][1] != place:
+            found.append((edge, place))
+    for (low, place), (following, _) in zip(found, [*found[1:], (last + 1, 0)]):
+        yield low, following - 1, place
+
+
+def _segments(cons: Sequence[Portcon], initial_type: str, initial_context: str) -> Iterator[Segment]:
+    """What labels the ports of one protocol. Port 0 is never looked up."""
+    for low, high, place in runs([(con.low, con.high) for con in cons], 1, LAST_PORT):
+        found = (cons[place].type, cons[place].context) if place >= 0 else (initial_type, initial_context)
+        yield Segment(low, high, *found)
 
 
 def own_port_type(role: str, replaced: str = "", only: str = "") -> str:
@@ -112,15 +118,20 @@ def own_port_type_names(role: str, replaced: Iterable[str]) -> set[str]:
     return {own_port_type(role, name, only) for name in ("", *replaced) for only in ("", "bind", "connect")}
 
 
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order, neighbours joined."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return found
+
+
 def as_text(ranges: Iterable[tuple[int, int]]) -> str:
     """`80, 443, 8000-8010`: ranges in order, neighbours joined."""
-    joined: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if joined and low <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
-        else:
-            joined.append((low, high))
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in joined)
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in joined(ranges))
 
 
 def of_text(text: str) -> list[tuple[int, int]]:

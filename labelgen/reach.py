@@ -12,10 +12,12 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from labelgen import conditions
+from labelgen.addresses import Addresses
 from labelgen.conditions import Condition
 from labelgen.network import (
     CAPABILITY_CLASSES,
     EPHEMERAL_PORTS,
+    KERNEL_SOCKET_CLASSES,
     PRIVILEGED_PORTS_BELOW,
     PROTOCOLS,
     RAW,
@@ -185,7 +187,7 @@ class Reach:
     sockets."""
 
     domain: str
-    nodes: tuple[str, ...]
+    addresses: Addresses
     own: NetworkRules
     shared: NetworkRules
     ports: PortTable
@@ -194,7 +196,7 @@ class Reach:
     _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Reach, (self.domain, self.nodes, self.own, self.shared, self.ports, self.extended)
+        return Reach, (self.domain, self.addresses, self.own, self.shared, self.ports, self.extended)
 
     @property
     def rules(self) -> tuple[NetworkRule, ...]:
@@ -254,7 +256,7 @@ class Reach:
         tclass = self.asked(protocol)
         yield from self.create_needs(PROTOCOLS[protocol].tclass)
         yield Need(tclass, "bind", (self.domain,), "to bind it")
-        yield Need(tclass, "node_bind", self.nodes, "to bind an address")
+        yield Need(tclass, "node_bind", self.addresses.types, "to bind an address")
         if port < privileged_below or not unchecked[0] <= port <= unchecked[1]:
             yield self._on_port(tclass, "name_bind", protocol, port)
         if port < privileged_below:
@@ -355,6 +357,11 @@ class Reach:
         """The classes of socket it can open."""
         return sorted({rule.tclass for rule in self.rules if "create" in rule.perms and self.domain in rule.targets})
 
+    def openable(self) -> list[str]:
+        """The classes of socket that the kernel tells apart and lets it open, whichever class it asks about."""
+        asked = self.sockets()
+        return sorted({*asked, *(name for name in KERNEL_SOCKET_CLASSES if self.asked_of(name) in asked)})
+
     def capabilities(self) -> list[str]:
         """Its network capabilities."""
         return sorted({perm for rule in self.rules if rule.tclass in CAPABILITY_CLASSES for perm in rule.perms})
@@ -399,9 +406,9 @@ class Reach:
         }
 
 
-def reaches_to_json(reaches: Iterable[Reach], ports: PortTable) -> dict[str, Any]:
-    """The reach of domains for programs, and the ports, which all share. What several have by the same attributes is
-    there once, under `shared`; each has the number of its own there."""
+def reaches_to_json(reaches: Iterable[Reach], ports: PortTable, addresses: Addresses) -> dict[str, Any]:
+    """The reach of domains for programs, and the addresses and the ports, which all share. What several have by the
+    same attributes is there once, under `shared`; each has the number of its own there."""
     shared: list[NetworkRules] = []
     domains = []
     for reach in reaches:
@@ -410,24 +417,29 @@ def reaches_to_json(reaches: Iterable[Reach], ports: PortTable) -> dict[str, Any
         domains.append(
             {
                 "domain": reach.domain,
-                "nodes": list(reach.nodes),
                 "extended_sockets": reach.extended,
                 "rules": reach.own.to_json(),
                 "shared": shared.index(reach.shared),
             }
         )
-    return {"ports": ports.segments, "domains": domains, "shared": [rules.to_json() for rules in shared]}
+    return {
+        "ports": ports.segments,
+        "addresses": addresses.to_json(),
+        "domains": domains,
+        "shared": [rules.to_json() for rules in shared],
+    }
 
 
 def reaches_from_json(data: Any) -> list[Reach]:
     """The reach kept by `reaches_to_json`. Raises KeyError, TypeError, ValueError, AttributeError or IndexError where
     it is not that."""
     ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
+    addresses = Addresses.from_json(data["addresses"])
     shared = [NetworkRules.from_json(rules) for rules in data["shared"]]
     return [
         Reach(
             item["domain"],
-            tuple(item["nodes"]),
+            addresses,
             NetworkRules.from_json(item["rules"]),
             shared[item["shared"]],
             ports,
@@ -445,13 +457,13 @@ class Reacher:
         self.origins = origins
         self.ports = ports
         self.network = policy.network
-        self.nodes = policy.node_types
+        self.addresses = Addresses.of(policy)
         self._shared = cache(self._of_attributes)
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
         own, shared = NetworkRules(tuple(self._network_rules(domain))), self._shared(self.policy.attributes_of[domain])
-        return Reach(domain, self.nodes, own, shared, self.ports, self.network.extended)
+        return Reach(domain, self.addresses, own, shared, self.ports, self.network.extended)
 
     def _of_attributes(self, names: tuple[str, ...]) -> NetworkRules:
         """What all domains have that are in these attributes."""

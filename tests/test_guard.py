@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from labelgen.errors import InputError
 from labelgen.shipped import packaged
 
 PORT = "(portcon tcp {} (system_u object_r http_port_t ((s0) (s0))))"
+NODE = "(system_u object_r node_t ((s0) (s0)))"
 REFERENCE = Path(bases.__file__).parent / "reference"
 
 
@@ -106,6 +108,71 @@ def test_a_unix_socket_that_roles_may_no_longer_talk_to_makes_them_narrower(tmp_
     assert [change["what"] for change in told["changes"]] == [
         "talk to the unix sockets of named_t (unix_stream_socket connectto)"
     ]
+
+
+LABEL = "(system_u object_r update_t ((s0) (s0)))"
+NEW_TYPE = "(type update_t)\n(roletype object_r update_t)\n"
+
+
+def _by_role(told: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for change in told["changes"]:
+        found.setdefault(change["role"], []).append(f"{change['sign']} {change['what']}")
+    return found
+
+
+def test_addresses_that_get_a_label_of_their_own_are_gone_for_those_who_may_not_bind_it(
+    built: Path, tmp_path: Path
+) -> None:
+    """The rules are the same, and so are their targets. A longer mask comes first, so that one address stays."""
+    nodes = f"(nodecon (10.0.0.0) (255.0.0.0) {LABEL})\n(nodecon (10.0.0.1) (255.255.255.255) {NODE})\n"
+    status, told = verify(built, changed(tmp_path / "base", "", "", NEW_TYPE + nodes))
+    assert (status, told["states"]) == (0, {**dict.fromkeys(("dns", "ftp", "web"), "narrower"), "nonet": "same"})
+    gone = f"10.0.0.0, {', '.join(str(net) for net in _all_but_one('10.0.0.0/8', '10.0.0.1'))}"
+    bound = [change for change in _by_role(told)["web"] if "node_bind" in change]
+    assert bound == [f"- tcp_socket node_bind on {gone}"]
+
+
+def _all_but_one(network: str, address: str) -> list[ipaddress.IPv4Network]:
+    """What of the network is above the address."""
+    rest = ipaddress.IPv4Network(network).address_exclude(ipaddress.IPv4Network(address))
+    return sorted(net for net in rest if int(net.network_address) > int(ipaddress.IPv4Address(address)))
+
+
+def test_addresses_that_lose_their_label_are_won_by_those_who_may_bind_the_rest(tmp_path: Path) -> None:
+    before = changed(tmp_path / "before", "", "", f"{NEW_TYPE}(nodecon (2001:db8::) (ffff:ffff::) {LABEL})\n")
+    inputs = build.Inputs(packaged("roles"), ("web", "nonet"), str(before), packaged("templates"))
+    build.build(inputs, tmp_path / "build", lambda _: None)
+    status, told = verify(tmp_path / "build", "reference")
+    assert (status, told["states"]) == (0, {"nonet": "same", "web": "wider"})
+    assert "+ tcp_socket node_bind on 2001:db8::/32" in _by_role(told)["web"]
+
+
+def test_an_interface_that_gets_a_label_of_its_own_is_gone(built: Path, tmp_path: Path) -> None:
+    base = changed(tmp_path / "base", "", "", f"{NEW_TYPE}(netifcon eth7 {LABEL} {LABEL})\n")
+    status, told = verify(built, base)
+    assert (status, told["states"]) == (0, {**dict.fromkeys(("dns", "ftp", "web"), "narrower"), "nonet": "same"})
+    assert _by_role(told)["web"] == [f"- netif {perm} on eth7" for perm in ("egress", "ingress")]
+
+
+def test_a_permission_on_one_target_more_makes_a_role_wider(built: Path, tmp_path: Path) -> None:
+    """It has the same permission on others. Who has no network is told to have some now."""
+    rule = f"{NEW_TYPE}(allow mcs_constrained_type update_t (peer (recv)))\n"
+    status, told = verify(built, changed(tmp_path / "base", "", "", rule))
+    assert (status, set(told["states"].values())) == (1, {"wider"})
+    assert _by_role(told)["web"] == ["+ peer recv on update_t"]
+
+
+def test_without_extended_sockets_a_role_with_raw_sockets_opens_more_than_it_did(tmp_path: Path) -> None:
+    roles = tmp_path / "roles"
+    roles.mkdir()
+    (roles / "ping.yaml").write_text("name: ping\nsummary: Pings.\nnetwork: {raw: true}\n")
+    build.build(build.Inputs(roles, (), "reference", packaged("templates")), tmp_path / "build", lambda _: None)
+    base = changed(tmp_path / "base", "(policycap extended_socket_class)", "")
+    arguments = ["--build", str(tmp_path / "build"), "--base", str(base), "--roles", str(roles), "--json"]
+    told = json.loads(CliRunner().invoke(command, arguments, standalone_mode=False).stdout)
+    assert told["states"] == {"ping": "wider"}
+    assert {"+ sctp_socket", "+ icmp_socket"} <= set(_by_role(told)["ping"])
 
 
 def test_a_type_that_is_gone_breaks_every_role(built: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labelgen import printing
+from labelgen.addresses import Addresses
 from labelgen.claims import Finding
 from labelgen.errors import listed
 from labelgen.network import PROTOCOLS
@@ -18,7 +19,7 @@ NEIGHBOUR = Neighbour("bind", "tcp", "81, 9000", "http_port_t")
 
 def role(name: str, *findings: Finding, limits: tuple[str, ...] = (), neighbours: int = 0) -> RoleVerdict:
     ports = PortTable({protocol: [] for protocol in PROTOCOLS})
-    reach = Reach(f"lxc_{name}_t", (), NetworkRules(), NetworkRules(), ports)
+    reach = Reach(f"lxc_{name}_t", Addresses({}, {}, ""), NetworkRules(), NetworkRules(), ports)
     said = (*limits, EVERYBODY)
     return RoleVerdict(name, f"lxc_{name}_t", f"Summary of {name}.", findings, (NEIGHBOUR,) * neighbours, said, reach)
 

@@ -9,6 +9,7 @@ from typing import Optional
 
 import pytest
 
+from labelgen.addresses import LAST, Addresses, Run
 from labelgen.policy import Guard, Portcon
 from labelgen.ports import PortTable
 from labelgen.reach import MOST_RANGES, NetworkRule, NetworkRules, Reach, reaches_from_json, reaches_to_json
@@ -23,6 +24,9 @@ PORTS = PortTable.of(
     "port_t",
     "",
 )
+ADDRESSES = Addresses(
+    {4: (Run(0, 10, "node_t"), Run(11, LAST[4], "lo_t")), 6: (Run(0, LAST[6], "node_t"),)}, {"lo": "lo_if_t"}, "if_t"
+)
 OFF = Guard(("red",), False)
 
 
@@ -33,7 +37,7 @@ def rule(tclass: str, perms: str, target: str = "one_t", guard: Optional[Guard] 
 
 
 def reach(*rules: NetworkRule, extended: bool = True) -> Reach:
-    return Reach("one_t", ("lo_t", "node_t"), NetworkRules(rules), NetworkRules(), PORTS, extended)
+    return Reach("one_t", ADDRESSES, NetworkRules(rules), NetworkRules(), PORTS, extended)
 
 
 def needs(found: object) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -166,7 +170,7 @@ def test_an_answer_names_all_ports_of_the_type_as_far_as_they_fit() -> None:
 
 def test_an_answer_says_of_a_port_with_another_level_that_a_constraint_may_ask_for_it() -> None:
     cons = [Portcon("tcp", port, port, "http_t", f"u:r:http_t:{level}") for port, level in ((80, "s0:c5"), (81, "s0"))]
-    found = Reach("one_t", (), NetworkRules(), NetworkRules(), PortTable.of(cons, "port_t", "u:r:port_t:s0"))
+    found = Reach("one_t", ADDRESSES, NetworkRules(), NetworkRules(), PortTable.of(cons, "port_t", "u:r:port_t:s0"))
     assert "s0:c5" in found.can_bind("tcp", 80).notes[0]
     assert [need.label for need in found.bind_needs("tcp", 80) if need.perm == "name_bind"] == ["u:r:http_t:s0:c5"]
     assert found.can_bind("tcp", 81).notes[0].endswith("the type of tcp 80-81")
@@ -197,7 +201,7 @@ def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
         NetworkRules((rule("udp_socket", perm)._replace(attribute="all"),)) for perm in ("create", "write", "create")
     ]
     found = [one, *(replace(one, domain=f"{number}_t", shared=rules) for number, rules in enumerate(shared))]
-    kept = json.loads(json.dumps(reaches_to_json(found, PORTS)))
+    kept = json.loads(json.dumps(reaches_to_json(found, PORTS, ADDRESSES)))
     read = reaches_from_json(kept)
     assert [replace(each, ports=PORTS) for each in read] == found
     assert all(each.ports.segments == PORTS.segments for each in read)

@@ -83,11 +83,10 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     path = folder / "policy"
     path.write_bytes(content)
     policy = Policy(path)
-    ports = port_table(policy)
-    reacher = Reacher(policy, ports)
+    reacher = Reacher(policy, port_table(policy))
     domains = policy.names(policy.attributes.get(DOMAIN, 0))
     data = {
-        **reaches_to_json(map(reacher.of, domains), ports),
+        **reaches_to_json(map(reacher.of, domains), reacher.ports, reacher.addresses),
         "permissive": sorted(policy.permissive & set(domains)),
     }
     (folder / "roles.json").write_text(json.dumps(data), encoding="utf-8")
