@@ -93,6 +93,8 @@ def run() -> NoReturn:
     try:
         _open_streams()
         gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+        # Whatever else is installed beside labelgen has no say in how role files are read, and is not looked for.
+        os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
         from labelgen.cli import main  # noqa: PLC0415 - signals come first
 
         _heed_signals()

@@ -38,9 +38,9 @@ class Grants:
     def plus(self, other: Grants) -> Grants:
         """Everything of both."""
         together = Grants(dict(self.always), {guard: dict(grants) for guard, grants in self.sometimes.items()})
-        _unite(together.always, other.always)
+        unite(together.always, other.always)
         for guard, grants in other.sometimes.items():
-            _unite(together.sometimes.setdefault(guard, {}), grants)
+            unite(together.sometimes.setdefault(guard, {}), grants)
         return together
 
     def worst(self) -> dict[Key, int]:
@@ -51,7 +51,7 @@ class Grants:
     def _worst(self) -> dict[Key, int]:
         total = dict(self.always)
         for grants in self.sometimes.values():
-            _unite(total, grants)
+            unite(total, grants)
         return total
 
     def branches(self) -> Iterator[tuple[Optional[Guard], dict[Key, int]]]:
@@ -85,7 +85,8 @@ class Grants:
         return dict(found)
 
 
-def _unite(into: dict[Key, int], other: dict[Key, int]) -> None:
+def unite(into: dict[Key, int], other: dict[Key, int]) -> None:
+    """Add to the bitsets of one the bitsets of the other."""
     for key, bits in other.items():
         into[key] = into.get(key, 0) | bits
 

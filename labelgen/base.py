@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional
 
 from labelgen import __version__, bundle, capabilities, filecontexts, local, ours, output, programs, rpmdb
 from labelgen.cache import cache_folder
-from labelgen.errors import InputError, LabelgenError
+from labelgen.errors import UNPRINTABLE, InputError, LabelgenError, printable
 from labelgen.gathering import said_once
 
 REFERENCE = "reference"
@@ -60,6 +60,12 @@ class Source:
     def module_name(self, file: Path) -> str:
         """The name of the module that a file holds; in a store the folder has it."""
         return file.parent.name if self.kind == "store" else file.name.split(".")[0]
+
+
+def told_name(name: str) -> str:
+    """A base as a module or a manifest may name it: on one line, and not by a path, which is of one machine."""
+    last = Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
+    return printable(last).replace("\n", UNPRINTABLE)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from labelgen import __version__, facts, kept, local, output, programs, role
 from labelgen import base as bases
@@ -25,10 +25,13 @@ from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
 from labelgen.reach import Reacher, reaches_to_json
-from labelgen.render import Renderer, base_name
 from labelgen.role import Role, RoleFile
 from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 from labelgen.verdict import Verdict, verdict
+
+# Jinja comes with it, and only a build renders.
+if TYPE_CHECKING:
+    from labelgen.render import Renderer
 
 Progress = Callable[[str], None]
 
@@ -176,6 +179,8 @@ def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = Fa
 
     Returns the verdict, whether it holds or not. Raises InputError, MachineError; then nothing is changed.
     """
+    from labelgen.render import Renderer  # noqa: PLC0415 - as above
+
     output.check(destination)
     prepared = prepare(inputs, progress)
     modules = role_modules(prepared.files, prepared.facts)
@@ -189,7 +194,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = Fa
             lambda: link_onto(prepared.base, compiled, linked), lambda: (tool_versions(), _digests(folder))
         )
         progress("verifying the linked policy")
-        policy = Policy(linked)
+        policy = Policy(linked, to_verify=True)
         _check_declared(policy, modules)
         verification = Verification(
             policy,
@@ -233,7 +238,7 @@ class ClaimsFail(Exception):
 
 
 def _about(base: Base) -> dict[str, Any]:
-    return {"name": base_name(base.name), "sha256": base.digest, "exact": base.exact}
+    return {"name": bases.told_name(base.name), "sha256": base.digest, "exact": base.exact}
 
 
 def _write_reach(path: Path, result: Verdict, reacher: Reacher, known: Facts) -> None:
@@ -300,7 +305,7 @@ def verify_installed(inputs: Inputs, path: Path) -> Verdict:
     """Check the roles on a binary policy in which they are installed. Raises InputError."""
     if not path.is_file():
         raise InputError(f"there is no policy {path}")
-    return verify_linked(role.read_all(inputs.roles, inputs.names), Policy(path))
+    return verify_linked(role.read_all(inputs.roles, inputs.names), Policy(path, to_verify=True))
 
 
 def verify_linked(files: Sequence[RoleFile], policy: Policy, contexts: Optional[FileContexts] = None) -> Verdict:
@@ -389,7 +394,7 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
     with output.temporary() as scratch:
         policy = scratch / "policy"
         base, known, notice = link_built(build_folder, inputs, [file.role for file in files], policy, progress)
-        linked = Policy(policy)
+        linked = Policy(policy, to_verify=True)
         verification = Verification(
             linked,
             tuple(files),

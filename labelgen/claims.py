@@ -274,7 +274,9 @@ class Verification:
     base_ports: Optional[PortTable] = None
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
-    kept_apart: dict[tuple[int, int, bool, Key], bool] = field(default_factory=dict, init=False, repr=False)
+    kept_apart: dict[tuple[int, int, bool, bool, frozenset[tuple[object, ...]]], bool] = field(
+        default_factory=dict, init=False, repr=False
+    )
     open_to_alike: dict[tuple[int, int, bool, frozenset[Key]], list[Key]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -969,11 +971,11 @@ def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, C
 
 def _refused(subject: Subject, target: str, key: Key) -> bool:
     """Whether constraints refuse a permission between two containers, whoever they belong to. Types that constraints
-    cannot tell apart have one answer."""
-    # mutate.py: 1 survives. The class says already whether the target is the role itself: of files it never is.
+    cannot tell apart, and permissions of which they ask the same, have one answer."""
     constraints, answers = subject.verification.constraints, subject.verification.kept_apart
     # A constraint may compare the two types, as in `t1 == t2`, whatever sets they are in.
-    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target, key)
+    types = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target)
+    seen = (*types, key in BECOMING, constraints.asking(*key))
     if seen not in answers:
         answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target, key))
     return answers[seen]

@@ -66,7 +66,8 @@ def _spans(expression: tuple[object, ...]) -> list[int]:
     return starts
 
 
-def leaves(expression: tuple[object, ...]) -> list[tuple[str, frozenset[str], bool]]:
+@cache  # policies say one expression of many classes
+def leaves(expression: tuple[object, ...]) -> tuple[tuple[str, frozenset[str], bool], ...]:
     """The comparisons with a set of names in a constraint: operand, names, and whether being one of the names can only
     make the constraint easier to meet (else only harder)."""
     starts = _spans(expression)
@@ -77,7 +78,7 @@ def leaves(expression: tuple[object, ...]) -> list[tuple[str, frozenset[str], bo
             negated = sum(start <= place <= end for start, end in negations)
             equal = expression[place + 1] == "=="
             found.append((str(expression[place - 1]), part, equal == (negated % 2 == 0)))
-    return found
+    return tuple(found)
 
 
 _RELATIONS: dict[str, Callable[[Level, Level], bool]] = {
@@ -99,6 +100,7 @@ class Constraints:
             if not constraint.kind.endswith("validatetrans"):
                 self.by_class.setdefault(constraint.tclass, []).append(constraint)
         self.about = cache(self._about)
+        self.asking = cache(self._asking)
         self.seen_as = cache(self._seen_as)
         # Policies say one expression of many classes.
         self._met: dict[tuple[object, ...], dict[tuple[object, ...], bool]] = {}
@@ -139,6 +141,10 @@ class Constraints:
     def _about(self, tclass: str, perm: str) -> list[Constraint]:
         """The constraints on a permission."""
         return [constraint for constraint in self.by_class.get(tclass, ()) if perm in constraint.perms]
+
+    def _asking(self, tclass: str, perm: str) -> frozenset[tuple[object, ...]]:
+        """What the constraints on a permission ask. Many permissions are asked the same."""
+        return frozenset(constraint.expression for constraint in self.about(tclass, perm))
 
     def refusing(self, source: Context, target: Context, tclass: str, perm: str) -> tuple[Constraint, ...]:
         """The constraints that refuse an access between two contexts (constraint_expr_eval, ss/services.c).

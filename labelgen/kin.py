@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Optional
 
 from labelgen import conditions
-from labelgen.access import Access, Grants, Key
+from labelgen.access import Access, Grants, Key, unite
 from labelgen.conditions import Condition
 from labelgen.derivation import CONTENT, FILE_CLASSES
 from labelgen.policy import Guard, members
@@ -63,10 +63,12 @@ def beyond(mine: Grants, theirs: Grants, like: Sequence[tuple[int, int]] = ()) -
 
 def acting_beyond(mine: Grants, theirs: Grants) -> Iterator[Meeting]:
     """Who may act by `mine` (incoming grants) where he may not by `theirs`."""
-    # mutate.py: 0 and 2 exceptions survive. What `theirs` always has is only passed over sooner.
-    for key, sources in mine.worst().items():
-        left = sources & ~theirs.always.get(key, 0)
-        for number in members(left) if left else ():
+    # What both have in the same branch takes no look at its booleans.
+    left: dict[Key, int] = {}
+    for grants in beyond(mine, theirs).values():
+        unite(left, grants)
+    for key, sources in left.items():
+        for number in members(sources):
             bit = 1 << number
             if not conditions.implies(mine.condition(key, bit), theirs.condition(key, bit)):
                 yield key, number

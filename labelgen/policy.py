@@ -28,6 +28,8 @@ from labelgen.network import EXTENDED_SOCKETS, UNDOING, NetworkModel
 if TYPE_CHECKING:
     import setools
 
+    from labelgen.sharing import Ahead
+
 SETOOLS_HINT = (
     "apt-get install python3-setools or dnf install python3-setools "
     "(the package called setools on PyPI is another program)"
@@ -271,10 +273,11 @@ def members(bits: int) -> Iterator[int]:
 class Policy:
     """The index over one linked policy.
 
-    Takes the path of a binary policy. Raises InputError when setools cannot read it, MachineError without setools.
+    Takes the path of a binary policy; `to_verify`: whether what only a verdict asks is worked out from the start, while
+    the rules are read. Raises InputError when setools cannot read it, MachineError without setools.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, to_verify: bool = False) -> None:
         reader = setools_reader()
         self.path = path
         self.levels = cache(self._levels)
@@ -283,18 +286,28 @@ class Policy:
             with path.open("rb") as file:
                 capabilities.check(file.read(capabilities.HEAD), path)
             self._policy: setools.SELinuxPolicy = reader.policy(str(path))
+            ahead = self._ahead() if to_verify else None
             self.mls = bool(self._policy.mls)
             self.version = int(self._policy.version)
             self.handle_unknown = str(self._policy.handle_unknown)
             self._read_types()
             with _no_collection():
                 self._read_rules()
+            if ahead:
+                self.role_transitions = ahead.result()
         except (OSError, SyntaxError, reader.exception.SEToolsException) as error:
             raise InputError(
                 f"{path}: setools cannot read this policy: {error}",
                 "a binary policy of version 33 or lower is needed, without extended permissions on netlink messages; "
                 "labelgen links one from modules",
             ) from error
+
+    def _ahead(self) -> Ahead[dict[str, list[RoleTransition]]]:
+        """The role_transitions, for which setools makes the set of all types of a SELinux role anew for each rule that
+        names it: a fifth of what the other rules take."""
+        from labelgen.sharing import Ahead  # noqa: PLC0415 - few commands need it
+
+        return Ahead(self._role_transitions)
 
     @property
     def of_setools(self) -> setools.SELinuxPolicy:
@@ -394,12 +407,12 @@ class Policy:
     @cached_property
     def _items_giving(self) -> dict[str, list[Any]]:
         """Type -> what of setools gives it to what is made or labelled."""
+        items = list(chain.from_iterable(self._items_from.values()))
+        # A class is asked far faster than a kind of rule, and Fedora has 270,000 of these rules.
+        classes = {kind for kind in set(map(type, items)) if kind.__name__ in LABELLING}
         found: dict[str, list[Any]] = defaultdict(list)
-        for items in self._items_from.values():
-            for item in items:
-                # A class name is asked ten times faster than a kind of rule, and Fedora has 270,000 of these rules.
-                if type(item).__name__ in LABELLING:
-                    found[item.default.name].append(item)
+        for item in compress(items, map(classes.__contains__, map(type, items))):
+            found[item.default.name].append(item)
         return found
 
     def labelling(self, type_name: str) -> list[Rule]:
@@ -574,6 +587,9 @@ class Policy:
     def role_transitions(self) -> dict[str, list[RoleTransition]]:
         """Type -> the role_transitions about what is made in or run of it. They stand over what is so by default
         (security_compute_sid, ss/services.c)."""
+        return self._role_transitions()
+
+    def _role_transitions(self) -> dict[str, list[RoleTransition]]:
         found: dict[str, list[RoleTransition]] = defaultdict(list)
         for item in self._policy.rbacrules():
             if item.ruletype.name == "role_transition":

@@ -13,9 +13,9 @@ from typing import Any, Callable, Optional
 import jinja2
 
 from labelgen import __version__, templating
-from labelgen.base import Base
+from labelgen.base import Base, told_name
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
-from labelgen.errors import UNPRINTABLE, InputError, printable
+from labelgen.errors import InputError
 from labelgen.facts import Facts
 from labelgen.modules import RoleModule
 from labelgen.ownports import OwnPortType
@@ -170,12 +170,6 @@ def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule
 # -- templates
 
 
-def base_name(name: str) -> str:
-    """A base as a module or a manifest may name it: on one line, and not by a path, which is of one machine."""
-    last = Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
-    return printable(last).replace("\n", UNPRINTABLE)
-
-
 class _Templates(jinja2.FileSystemLoader):
     """The templates of a folder, and the names of those that were used."""
 
@@ -203,7 +197,7 @@ class Renderer:
         # What goes into a template is validated names and one printable line (role.py).
         self.loader = _Templates(templates)
         self.environment = templating.environment(templates, self.loader)
-        self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=base_name)
+        self.environment.filters.update(braces=braces, rules=rules_text, wrapped=_wrapped, base_name=told_name)
         self.environment.globals.update(
             base=base,
             derivation=facts.derivation,

@@ -11,10 +11,11 @@ import pickle
 import select
 import signal
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Generic, Optional, TypeVar
 
 from labelgen.programs import AT_ONCE_SECONDS
 
@@ -31,8 +32,8 @@ def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
     The results must be such that pickle carries them. Signals are heeded, and no copy outlives the call.
     """
-    number = min(len(os.sched_getaffinity(0)), MOST, len(items) // LEAST)
-    if number < 2 or threading.active_count() > 1:  # a copy has no other threads, and the locks that they held
+    number = min(_processes(), len(items) // LEAST)
+    if number < 2:
         return _each(function, items)
     first, rest = function(items[0]), items[1:]  # with it, what all need is found out once
     shares = [rest[start::number] for start in range(number)]
@@ -48,6 +49,26 @@ def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     return [first, *(done[place % number][place // number] for place in range(len(rest)))]
 
 
+def _processes() -> int:
+    """How many processes pay. A copy has no other threads, and the locks that they held."""
+    return 1 if threading.active_count() > 1 else min(len(os.sched_getaffinity(0)), MOST)
+
+
+class Ahead(Generic[Result]):
+    """What `function` returns, which a copy of this process works out from now on, where that pays."""
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._copy = _Copy(function) if _processes() > 1 else None
+        if self._copy:
+            weakref.finalize(self, self._copy.end)
+
+    def result(self) -> Result:
+        """It, once."""
+        found: Optional[Result] = self._copy.result() if self._copy else None
+        return self._function() if found is None else found
+
+
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     return [function(item) for item in items]
 
@@ -56,7 +77,7 @@ class _Copy:
     """A copy of this process that works something out."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
-        original, self._child = os.getpid(), -1
+        self._original, self._child = os.getpid(), -1
         self._reading, writing = os.pipe()
         try:
             with suppress(OSError):  # no more processes are to be had: then it hands back nothing
@@ -68,7 +89,7 @@ class _Copy:
                     file.write(len(content).to_bytes(_LENGTH, "big") + content)
         finally:
             # However a copy ends, by a signal between two lines too: what the original cleans up is not its own.
-            if os.getpid() != original:
+            if os.getpid() != self._original:
                 os._exit(0)
             os.close(writing)
 
@@ -87,7 +108,9 @@ class _Copy:
             yield part or b""
 
     def end(self) -> None:
-        """End it where it still runs."""
+        """End it where it still runs. Only the process that made it may."""
+        if os.getpid() != self._original:
+            return
         os.close(self._reading)
         if self._child > 0:
             # Where SIGCHLD is ignored nothing may be left of it.

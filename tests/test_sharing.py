@@ -9,7 +9,7 @@ import pytest
 
 from labelgen import sharing
 from labelgen.conditions import boolean, both, if_then_else, negation
-from labelgen.sharing import LEAST, shared_out
+from labelgen.sharing import LEAST, Ahead, shared_out
 
 ITEMS = range(4 * LEAST + 3)
 
@@ -110,3 +110,36 @@ def test_conditions_of_a_copy_are_those_of_this_process() -> None:
 
     for item, handed in enumerate(shared_out(condition, ITEMS)):
         assert handed is if_then_else(boolean(f"a{item}"), negation(boolean(f"b{item}")), False)
+
+
+def test_what_is_worked_out_ahead_is_of_another_process_and_ends_with_it() -> None:
+    here = os.getpid()
+    ahead = Ahead(os.getpid)
+    assert ahead.result() != here
+    del ahead
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
+def test_what_is_not_handed_back_of_it_is_worked_out_here(signal_: signal.Signals) -> None:
+    here = os.getpid()
+
+    def function() -> dict[str, int]:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal_)
+        return {}
+
+    assert Ahead(function).result() == {}
+    assert nothing_is_left()
+
+
+def test_what_nobody_asks_for_is_ended() -> None:
+    started = time.monotonic()
+    Ahead(lambda: time.sleep(60))
+    assert nothing_is_left()
+    assert time.monotonic() - started < 30
+
+
+def test_on_one_processor_nothing_is_done_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert Ahead(os.getpid).result() == os.getpid()
