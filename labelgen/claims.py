@@ -164,8 +164,7 @@ class Subject:
 
     def condition(self, key: Key, bit: int) -> Condition:
         """When it has a permission on the type of `bit`."""
-        mine = self.own.condition(key, bit)
-        return True if mine is True else conditions.either(mine, self.kin.outgoing.condition(key, bit))
+        return conditions.either(self.own.condition(key, bit), self.kin.outgoing.condition(key, bit))
 
     @cached_property
     def xperms(self) -> dict[tuple[str, str, int], set[int]]:

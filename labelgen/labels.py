@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from labelgen.role import Files
 
 
+# The kernel asks no rule for the label of these: it is that of who makes them (hooks.c: ipc_init_security,
+# selinux_key_alloc, selinux_file_alloc_security, selinux_bpf_map_alloc).
+UNCOMPUTED = frozenset({"msgq", "sem", "shm", "key", "fd", "bpf"})
+
+
 def given_elsewhere(subject: Subject) -> Iterator[Finding]:
     """Nothing is labelled with the role's types but by its own rules, file contexts and portcons."""
     own = (subject.domain, *subject.file_types.values(), *sorted(subject.own_port_types))
@@ -177,15 +182,22 @@ def _labels(subject: Subject, domain: str) -> dict[Rule, int]:
 def _about_made(subject: Subject, domain: str) -> Iterator[Rule]:
     """The rules that label what a domain makes, but for programs and sockets. What is made without a file is made of
     the domain's own label, whatever rules say of others' (hooks.c, selinux_inode_init_security_anon)."""
-    elsewhere = {"process", *subject.policy.socket_classes}
+    elsewhere = {"process", *UNCOMPUTED, *subject.policy.socket_classes}
     for rule in subject.policy.labelling_from(domain):
         if rule.tclass not in elsewhere and (rule.target == domain or rule.tclass != "anon_inode"):
             yield rule
 
 
 def _labelled_so(labels: dict[Rule, int], kind: Rule) -> int:
-    """The targets for which rules say the same, in the same branch or without any boolean."""
-    return labels.get(kind, 0) | labels.get(kind._replace(guard=None), 0)
+    """The targets for which rules say the same, in the same branch or without any boolean; of a name also those for
+    which they say so of all names, and nothing of this one (security_compute_sid, ss/services.c)."""
+    found = labels.get(kind, 0) | labels.get(kind._replace(guard=None), 0)
+    if kind.filename:
+        of_all = labels.get(kind._replace(filename="", guard=None), 0)
+        for rule, targets in labels.items() if of_all else ():
+            of_all &= ~targets if (rule.tclass, rule.filename) == (kind.tclass, kind.filename) else -1
+        found |= of_all
+    return found
 
 
 def _otherwise(subject: Subject, claim: str, kind: Rule, targets: int, words: str) -> Finding:

@@ -115,7 +115,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_expressions": (("expressions",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
     "test_judge": (("access", "policy", "reach"), False),
-    "test_limits": (("labels", "network", "policy", "verdict"), False),
+    "test_limits": (("claims", "hidden", "labels", "network", "policy", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ownports": (("network",), False),
     "test_ports": (("ports",), True),
