@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Optional
 from labelgen import output
 from labelgen.errors import InputError, listed
 from labelgen.reach import Reach, reaches_from_json
+from labelgen.shipped import role_of
 
 MANIFEST = output.MARK
 VERDICT = "verdict.json"
@@ -108,7 +109,7 @@ class BuiltTree:
             found = reaches_from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise _strange(path) from error
-        return {reach.domain[len("lxc_") : -len("_t")]: reach for reach in found}
+        return {role_of(reach.domain): reach for reach in found}
 
     def socket_classes(self) -> tuple[str, ...]:
         """The classes of socket that the base knows. Raises InputError."""

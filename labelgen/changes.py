@@ -19,6 +19,7 @@ from labelgen.network import LEADING, PROTOCOLS, TALKS, UNDOING
 from labelgen.policy import Policy
 from labelgen.ports import as_text, of_text
 from labelgen.reach import Reach, Reacher, port_table
+from labelgen.shipped import role_of
 
 # Two builds are compared without what reads role files and makes builds.
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def of_policy(path: Path) -> dict[str, Surface]:
     for name in policy.names(policy.attributes.get(DOMAIN, 0)):
         surface = _with(of_reach(reacher.of(name)), Told(tuple(_talks(access, name)), (), ()))
         surface.names["beyond"] = set(_beyond(access, name))
-        found[name[len("lxc_") : -len("_t")]] = surface
+        found[role_of(name)] = surface
     return found
 
 

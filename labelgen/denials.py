@@ -21,6 +21,7 @@ from labelgen.network import (
 )
 from labelgen.ports import LAST_PORT, PortTable
 from labelgen.reach import Need, Reach
+from labelgen.shipped import role_of
 
 # A policy is read only for a denial that is not about the network.
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Expla
     what = f"{denial.target}:{denial.tclass} {' '.join(denial.perms)}"
     if reach is None:
         return _of_another(denial, roles, policy, what)
-    name = denial.source[len("lxc_") : -len("_t")]
+    name = role_of(denial.source)
     is_network = _is_network(denial, reach)
     if is_network and not _granted(reach, denial):
         return _not_declared(denial, reach.ports, name, what)
@@ -227,7 +228,7 @@ def _of_another(denial: Denial, roles: Mapping[str, Reach], policy: Source, what
     owner = _PRIVATE.sub("_t", denial.target)
     if owner not in roles:
         return Explanation(denial, "", "other", "", f"{denial.source} is not a role of this build")
-    name, found = owner[len("lxc_") : -len("_t")], policy()
+    name, found = role_of(owner), policy()
     if isinstance(found, LabelgenError):
         return _unknown(denial, name, what, False, found.message.splitlines()[0])
     reason = found.of_another(denial, name)

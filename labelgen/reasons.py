@@ -16,6 +16,7 @@ from labelgen.errors import InputError
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING, UNDOING
 from labelgen.policy import Policy
+from labelgen.shipped import role_of
 
 if TYPE_CHECKING:
     from labelgen.denials import Denial, Label
@@ -81,7 +82,7 @@ class _Asked:
 
     def __init__(self, reasons: Reasons, denial: Denial, role: str = "") -> None:
         self.reasons, self.policy, self.denial = reasons, reasons.policy, denial
-        self.role = role or denial.source[len("lxc_") : -len("_t")]
+        self.role = role or role_of(denial.source)
         self.source = denial.source
         self.target = self.policy.resolve(denial.target) or denial.target
         self.parent = self.policy.bounds.get(self.source)

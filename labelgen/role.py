@@ -26,7 +26,7 @@ from labelgen.errors import InputError, Problem, RoleFileError, listed
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 from labelgen.ports import own_port_type
 from labelgen.sharing import shared_out
-from labelgen.shipped import DEFAULT_PARENT
+from labelgen.shipped import DEFAULT_PARENT, domain_of, module_of
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -139,7 +139,7 @@ def _truth(value: Any) -> bool:
         return value
     if isinstance(value, str) and value in _TRUTH_WORDS:
         return _TRUTH_WORDS[value]
-    raise _wrong(f"{_shown(value)} is neither true nor false")
+    raise _wrong(f"{_shown(value)} is neither true nor false; write true, or leave the key out")
 
 
 Truth = Annotated[
@@ -294,12 +294,12 @@ class Role(_Strict):
     @property
     def module(self) -> str:
         """The name of its policy module."""
-        return f"lxc_{self.name}"
+        return module_of(self.name)
 
     @property
     def type(self) -> str:
         """Its domain."""
-        return f"lxc_{self.name}_t"
+        return domain_of(self.name)
 
     def port_type(self, replaced: str = "", only: str = "") -> str:
         """The name of its own port type, and where it needs several, of the one in the place of the type `replaced`,
@@ -479,13 +479,19 @@ def _overlaps(file: RoleFile) -> Iterator[Problem]:
 
 def _same_paths(files: Sequence[RoleFile]) -> Iterator[Problem]:
     """Paths that are named twice: a host refuses two labels for one expression."""
-    first: dict[str, RoleFile] = {}
+    first: dict[str, tuple[RoleFile, int]] = {}
     for file in files:
         for place, entry in enumerate(file.role.files):
-            if entry.path in first:
-                message = f"the path {_shown(entry.path)} stands in {first[entry.path].path} already"
-                yield file.problem("files", place, "path", message=message)
-            first.setdefault(entry.path, file)
+            other, before = first.setdefault(entry.path, (file, place))
+            if (other, before) == (file, place):
+                continue
+            cure = (
+                "name it once, with `write` if both are meant"
+                if other is file
+                else "two roles have no files together: give each a path of its own"
+            )
+            message = f"the path {_shown(entry.path)} stands in {other.line('files', before, 'path')} already; {cure}"
+            yield file.problem("files", place, "path", message=message)
 
 
 def paths(folder: Path) -> list[Path]:

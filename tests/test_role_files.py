@@ -83,7 +83,7 @@ def test_an_unknown_or_missing_key_is_named_with_the_nearest(
         (with_network("  netlink: route"), "4:12", "list"),
         (with_network("  netlink: [rout]"), "4:13", "did you mean 'route'?"),
         (with_network('  netlink: ["a; b"]'), "4:13", "'a; b'"),
-        (with_network("  icmp: maybe"), "4:9", "'maybe' is neither true nor false"),
+        (with_network("  icmp: maybe"), "4:9", "'maybe' is neither true nor false; write true, or leave the key out"),
         (with_network("  connect: {udp: [53]}"), "4:18", "any"),
         ("name: web\nsummary: x\nnetwork:\n", "3:9", "`network: none`"),
         ("name: web\nsummary: x\nnetwork: {}\n", "3:10", "`network: none`"),
@@ -429,13 +429,13 @@ def test_what_may_be_a_folder_without_its_content_is_told_with_the_cure(place: P
 @pytest.mark.parametrize("second", ["access: read", "access: write"])
 def test_a_path_that_is_named_twice_in_a_role_is_refused(place: Place, second: str) -> None:
     place.role(f"{NONET}files:\n  - {{path: /srv/lxc/x, access: read}}\n  - {{path: /srv/lxc/x, {second}}}\n")
-    place.build().refused("roles/web.yaml:6:", "/srv/lxc/x")
+    place.build().refused("roles/web.yaml:6:", "/srv/lxc/x", "roles/web.yaml:5 already; name it once")
 
 
 def test_a_path_that_two_roles_name_is_refused(place: Place) -> None:
     place.role(with_file("/srv/lxc/x"), "a.yaml")
     place.role(with_file("/srv/lxc/x").replace("web", "other"), "b.yaml")
-    place.build().refused("roles/b.yaml:5:12: ", "/srv/lxc/x", "roles/a.yaml")
+    place.build().refused("roles/b.yaml:5:12: ", "/srv/lxc/x", "roles/a.yaml:5 already; two roles")
 
 
 # Paths of others: what a role's own path must never label, whatever it is.

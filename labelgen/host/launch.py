@@ -18,6 +18,7 @@ from labelgen.network import FAST_OPEN_SYSCTL, LOCAL_PORTS_SYSCTL, PROTOCOLS
 from labelgen.ports import as_text
 from labelgen.reach import Reach
 from labelgen.role import checked_name
+from labelgen.shipped import domain_of
 
 # net/ipv4/sysctl_net_ipv4.c: tcp_fastopen is each network namespace's own since Linux 4.15. Before, it is not there
 # inside a container, and an engine that is to set it does not start it.
@@ -53,7 +54,7 @@ def prepare(request: Request, progress: state.Progress) -> Launch:
     Raises InputError for options that would undo the role, NotReady where this host cannot hold a container to it,
     ProgramMissing without an engine.
     """
-    domain = f"lxc_{checked_name(request.role)}_t"
+    domain = domain_of(checked_name(request.role))
     engine = engines.find(request.engine)
     given = engines.take_apart(request.arguments, engines.table(engine))
     reach = state.check_role(domain, progress)

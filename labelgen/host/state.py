@@ -18,6 +18,7 @@ from labelgen.errors import LabelgenError, MachineError, listed
 from labelgen.host import contexts
 from labelgen.policy import Policy
 from labelgen.reach import Reach, Reacher, port_table, reaches_from_json, reaches_to_json
+from labelgen.shipped import role_of
 
 SELINUXFS = Path("/sys/fs/selinux")
 PROC = Path("/proc")
@@ -133,7 +134,7 @@ def check_role(domain: str, progress: Progress) -> Reach:
         raise holds_nothing
     roles = loaded(progress)
     if domain not in roles.roles:
-        name = domain[len("lxc_") : -len("_t")]
+        name = role_of(domain)
         known = listed(sorted(roles.roles)) or "none"
         raise NotReady(
             f"the loaded policy has no role {domain} (it has {known})", f"run `labelgen install {name}` as root"

@@ -21,7 +21,7 @@ from labelgen.host.store import PRIORITY, Store, Stored
 from labelgen.packing.spec import DATA_FOLDER
 from labelgen.policy import Policy
 from labelgen.role import RoleFile
-from labelgen.shipped import SHARED_MODULE
+from labelgen.shipped import SHARED_MODULE, domain_of, module_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Standing:
         """It, for programs."""
         return {
             "role": self.role,
-            "domain": f"lxc_{self.role}_t",
+            "domain": domain_of(self.role),
             "source": self.source,
             "version": self.version,
             "verified": self.verified,
@@ -140,7 +140,7 @@ class _Host:
         origin = self._origin(name)
         problems = list(self._problems(name, origin))
         verified, why = self._verified(origin, bool(problems))
-        domain = f"lxc_{name}_t"
+        domain = domain_of(name)
         loaded = None if self.loaded is None else domain in self.loaded.roles
         if self.loaded is not None and domain in self.loaded.permissive:
             problems.append("the domain is permissive: SELinux only logs what it may not do")
@@ -152,7 +152,7 @@ class _Host:
     # -- where it came from
 
     def _origin(self, name: str) -> Origin:
-        own = next((module for module in self.modules[f"lxc_{name}"] if module.priority == PRIORITY), None)
+        own = next((module for module in self.modules[module_of(name)] if module.priority == PRIORITY), None)
         package = runtimes.package_of(own.folder, self.store.root) if own else None
         if package:
             return self._of_package(name, package)
@@ -215,7 +215,7 @@ class _Host:
 
 
 def _modules_of(name: str) -> tuple[str, ...]:
-    return SHARED_MODULE, f"lxc_{name}", f"lxc_{name}_ports"
+    return SHARED_MODULE, module_of(name), f"{module_of(name)}_ports"
 
 
 def _digest(module: Stored) -> str:
