@@ -983,6 +983,7 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
 def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
     """What one container of the role may do to another with other categories: the target's type, and the permission.
     A rule allows it and no constraint refuses it."""
+    # mutate.py: 1 survives. What it may do to itself, a process, it may not do to files.
     policy, seen_as = subject.policy, subject.verification.constraints.seen_as
     kinds = OF_CONTAINERS | policy.socket_classes
     found = []
