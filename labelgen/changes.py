@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from labelgen import addresses
 from labelgen import output as outputs
 from labelgen.access import Access
+from labelgen.addresses import Ranges
 from labelgen.built import Told, open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
@@ -47,14 +48,16 @@ NO_INTERFACES = Interfaces({}, False)
 class Surface:
     """What a role can do on the network, to compare: the ports of each action and protocol, those of them that are only
     neighbours of declared ones, the addresses of each permission and version of IP, the interfaces of each permission,
-    and everything else by name (sockets, capabilities, port types, ways out, files, ...).
+    the commands (of ioctl) that its own sockets take, and everything else by name (sockets, capabilities, port types,
+    ways out, files, ...).
     """
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     neighbours: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=dict)
-    addresses: dict[tuple[str, int], addresses.Ranges] = field(default_factory=dict)
+    addresses: dict[tuple[str, int], Ranges] = field(default_factory=dict)
     interfaces: dict[str, Interfaces] = field(default_factory=dict)
+    commands: dict[str, Ranges] = field(default_factory=dict)
 
     def add_ports(self, action: str, protocol: str, ranges: Iterable[tuple[int, int]]) -> None:
         """Add ranges of ports, both ends included."""
@@ -103,6 +106,8 @@ def of_role(item: Role) -> Surface:
 # These are compared port by port, address by address and interface by interface.
 _BY_NUMBER = ("name_bind", "name_connect")
 _BY_ADDRESS = "node_bind"
+_WITH_COMMANDS = ("ioctl", "nlmsg")
+_EVERY_COMMAND = [(0, 0xFFFF)]
 
 
 def of_reach(reach: Reach) -> Surface:
@@ -131,6 +136,8 @@ def of_reach(reach: Reach) -> Surface:
             surface.interfaces[what] = Interfaces(named, places.others in targets)
         else:
             permissions |= {what if target == reach.domain else f"{what} on {target}" for target in targets}
+            if perm in _WITH_COMMANDS and reach.domain in targets:
+                surface.commands[what] = reach.commands.get(what, _EVERY_COMMAND)
     return surface
 
 
@@ -259,12 +266,22 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
         yield from _of_interfaces(
             what, old.interfaces.get(what, NO_INTERFACES), new.interfaces.get(what, NO_INTERFACES)
         )
+    for what in sorted(old.commands.keys() & new.commands.keys()):
+        had, has = old.commands[what], new.commands[what]
+        for sign, ranges in (("+", addresses.without(has, had)), ("-", addresses.without(had, has))):
+            if ranges:
+                yield sign, f"{what} {', '.join(map(_command, ranges))}"
     for kind in sorted({*old.names, *new.names}):
         was, now = old.names.get(kind, set()), new.names.get(kind, set())
         if kind == "permissions":
             was, now = ({name for name in names if name.split()[0] not in whole} for names in (was, now))
         yield from (("+", name) for name in sorted(now - was))
         yield from (("-", name) for name in sorted(was - now))
+
+
+def _command(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return f"{low:#06x}" if low == high else f"{low:#06x}-{high:#06x}"
 
 
 def _of_interfaces(what: str, old: Interfaces, new: Interfaces) -> Iterator[tuple[str, str]]:

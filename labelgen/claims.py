@@ -169,7 +169,7 @@ class Subject:
     @cached_property
     def xperms(self) -> dict[tuple[str, str, int], set[int]]:
         """(class, kind, number of the target type) -> the commands that its own rules leave."""
-        return Xperms(self.policy, self.domain).filters
+        return self.verification.reacher.xperms(self.domain).filters
 
     @cached_property
     def open_to_others(self) -> list[tuple[str, Key]]:
@@ -882,8 +882,9 @@ def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
         seen = subject.parent if name == subject.domain else name
         seen = subject.policy.bounds.get(name, name) if name in subject.file_types.values() else seen
         bit = subject.policy.bits[seen]
-        if not subject.kin.theirs.worst().get((tclass, kind), 0) & bit:
-            continue
+        has = subject.worst.get((tclass, kind), 0) & 1 << number
+        if not (has and subject.kin.theirs.worst().get((tclass, kind), 0) & bit):
+            continue  # there is nothing to limit
         numbers = theirs.get((tclass, kind, subject.policy.types[seen]))
         if numbers is None or numbers - mine:
             yield subject.finding(

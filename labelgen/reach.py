@@ -6,13 +6,14 @@ It is made of the linked policy once and kept with the build, so that a question
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from labelgen import conditions
-from labelgen.addresses import Addresses
+from labelgen.access import Xperms
+from labelgen.addresses import Addresses, Ranges
 from labelgen.conditions import Condition
 from labelgen.network import (
     CAPABILITY_CLASSES,
@@ -26,7 +27,7 @@ from labelgen.network import (
     asked_class,
 )
 from labelgen.policy import Guard, Policy, Rule
-from labelgen.ports import PortTable, Segment, as_text
+from labelgen.ports import PortTable, Segment, as_text, joined
 
 if TYPE_CHECKING:
     from labelgen.origins import Origins
@@ -182,9 +183,12 @@ class Answer:
 
 @dataclass
 class Reach:
-    """What one domain can do on the network, by its own rules and by those of its attributes. extended: whether the
-    policy has the capability extended_socket_class, without which the kernel asks about another class for some
-    sockets."""
+    """What one domain can do on the network, by its own rules and by those of its attributes.
+
+    extended: whether the policy has the capability extended_socket_class, without which the kernel asks about another
+    class for some sockets; commands: of classes of its own sockets and a permission with commands (ioctl), those that a
+    filter leaves.
+    """
 
     domain: str
     addresses: Addresses
@@ -192,11 +196,12 @@ class Reach:
     shared: NetworkRules
     ports: PortTable
     extended: bool = True
+    commands: Mapping[str, Ranges] = field(default_factory=dict)
     _met: dict[Need, Met] = field(default_factory=dict, init=False, repr=False, compare=False)
     _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Reach, (self.domain, self.addresses, self.own, self.shared, self.ports, self.extended)
+        return Reach, (self.domain, self.addresses, self.own, self.shared, self.ports, self.extended, self.commands)
 
     @property
     def rules(self) -> tuple[NetworkRule, ...]:
@@ -418,6 +423,7 @@ def reaches_to_json(reaches: Iterable[Reach], ports: PortTable, addresses: Addre
             {
                 "domain": reach.domain,
                 "extended_sockets": reach.extended,
+                "commands": reach.commands,
                 "rules": reach.own.to_json(),
                 "shared": shared.index(reach.shared),
             }
@@ -444,6 +450,7 @@ def reaches_from_json(data: Any) -> list[Reach]:
             shared[item["shared"]],
             ports,
             item["extended_sockets"],
+            {what: [(low, high) for low, high in left] for what, left in item["commands"].items()},
         )
         for item in data["domains"]
     ]
@@ -459,11 +466,20 @@ class Reacher:
         self.network = policy.network
         self.addresses = Addresses.of(policy)
         self._shared = cache(self._of_attributes)
+        # Of one role it is asked more than once, and then no more.
+        self.xperms = lru_cache(maxsize=16)(lambda domain: Xperms(policy, domain))
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
         own, shared = NetworkRules(tuple(self._network_rules(domain))), self._shared(self.policy.attributes_of[domain])
-        return Reach(domain, self.addresses, own, shared, self.ports, self.network.extended)
+        commands = dict(self._commands(domain))
+        return Reach(domain, self.addresses, own, shared, self.ports, self.network.extended, commands)
+
+    def _commands(self, domain: str) -> Iterator[tuple[str, Ranges]]:
+        itself = self.policy.types[domain]
+        for (tclass, perm, number), left in self.xperms(domain).filters.items():
+            if number == itself and tclass in self.network.classes:
+                yield f"{tclass} {perm}", _ranges(frozenset(left))
 
     def _of_attributes(self, names: tuple[str, ...]) -> NetworkRules:
         """What all domains have that are in these attributes."""
@@ -473,7 +489,7 @@ class Reacher:
     def _network_rules(self, symbol: str) -> Iterator[NetworkRule]:
         """The rules about a type or an attribute."""
         for rule in self.policy.naming_source(symbol):
-            if rule.kind != "allow":
+            if rule.kind != "allow" or (rule.guard is not None and rule.guard.condition is False):
                 continue
             perms = self.network.of(rule.tclass, rule.perms)
             if rule.tclass in UNIX_SOCKETS and "create" in rule.perms:
@@ -487,6 +503,11 @@ class Reacher:
 
     def _targets(self, rule: Rule) -> frozenset[str]:
         return frozenset(self.policy.names(self.policy.bits[rule.target]))
+
+
+@cache  # most roles have the same
+def _ranges(numbers: frozenset[int]) -> Ranges:
+    return joined((number, number) for number in numbers)
 
 
 def port_table(policy: Policy) -> PortTable:

@@ -163,6 +163,32 @@ def test_a_permission_on_one_target_more_makes_a_role_wider(built: Path, tmp_pat
     assert _by_role(told)["web"] == ["+ peer recv on update_t"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "state", "changes"),
+    [
+        ("(allowx mcs_constrained_type self (ioctl udp_socket (range 0x8a00 0x8aff)))", "wider", ["+ 0x8a00-0x8aff"]),
+        ("(allowx mcs_constrained_type self (ioctl udp_socket (0x8b33)))", "wider", ["+ 0x8b33"]),
+        ("(allowx mcs_constrained_type self (ioctl udp_socket (0x8900)))", "same", []),
+    ],
+)
+def test_a_command_that_a_filter_leaves_now_makes_a_role_wider(
+    built: Path, tmp_path: Path, rule: str, state: str, changes: list[str]
+) -> None:
+    """The parent's filter leaves 0x8900 to 0x89ff and some terminal commands of a udp_socket; no other socket has one
+    here, nor has a role without UDP."""
+    status, told = verify(built, changed(tmp_path / "base", "", "", f"{rule}\n"))
+    assert (status, told["states"]["dns"]) == (0, state)
+    found = _by_role(told).get("dns", [])
+    assert [change.replace("udp_socket ioctl ", "") for change in found] == changes
+    assert {told["states"][role] for role in ("nonet", "web")} == {"same"}
+
+
+def test_what_no_setting_of_the_booleans_brings_about_changes_nothing(built: Path, tmp_path: Path) -> None:
+    rule = "(booleanif (and never (not never)) (true (allow mcs_constrained_type self (udp_socket (create)))))\n"
+    status, told = verify(built, changed(tmp_path / "base", "", "", f"(boolean never false)\n{rule}"))
+    assert (status, set(told["states"].values())) == (0, {"same"})
+
+
 def test_without_extended_sockets_a_role_with_raw_sockets_opens_more_than_it_did(tmp_path: Path) -> None:
     roles = tmp_path / "roles"
     roles.mkdir()

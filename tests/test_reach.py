@@ -197,6 +197,7 @@ def test_the_summary_is_what_sockets_ports_and_capabilities_it_has() -> None:
 
 def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
     one = reach(rule("tcp_socket", "create"), rule("tcp_socket", "name_bind", "http_t", OFF), extended=False)
+    one = replace(one, commands={"tcp_socket ioctl": [(0x5401, 0x5452), (0x8900, 0x8900)]})
     shared = [
         NetworkRules((rule("udp_socket", perm)._replace(attribute="all"),)) for perm in ("create", "write", "create")
     ]
