@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 
-from labelgen.errors import LabelgenError, printable
+from labelgen.avc import Denial
+from labelgen.errors import LabelgenError
 from labelgen.network import (
     CAPABILITY_CLASSES,
     CATCH_ALL_PORT_TYPES,
@@ -26,84 +27,6 @@ from labelgen.shipped import role_of
 # A policy is read only for a denial that is not about the network.
 if TYPE_CHECKING:
     from labelgen.reasons import Reasons
-
-# kernel, security/selinux/avc.c (avc_audit_pre_callback, avc_audit_post_callback) and lsm_audit.c; user-space object
-# managers write the same after USER_AVC's msg='. auditd writes a permission set with spaces, dmesg too.
-_AVC = re.compile(
-    r"avc:\s+denied\s+\{(?P<perms>[^}]*)\}.*?\bscontext=(?P<scontext>\S+).*?\btcontext=(?P<tcontext>\S+)"
-    r".*?\btclass=(?P<tclass>\w+)(?P<rest>.*)"
-)
-_FIELD = re.compile(r"\b(src|dest|comm|name|path|permissive|ioctlcmd)=(\"[^\"]*\"|\S+)")
-
-
-class Label(NamedTuple):
-    """A context in parts; the level is empty where the policy has none."""
-
-    user: str
-    role: str
-    type: str
-    level: str
-
-
-@dataclass(frozen=True)
-class Denial:
-    """One refused access, as the kernel logged it."""
-
-    perms: tuple[str, ...]
-    scontext: Label
-    tcontext: Label
-    tclass: str
-    port: Optional[int] = None
-    comm: str = ""
-    name: str = ""
-    permissive: bool = False
-    ioctl: Optional[int] = None
-
-    @property
-    def source(self) -> str:
-        """The type that was refused."""
-        return self.scontext.type
-
-    @property
-    def target(self) -> str:
-        """The type of what it was refused."""
-        return self.tcontext.type
-
-
-def _label(text: str) -> Label:
-    parts = text.strip("'\"").split(":", 3)
-    return Label(*parts, *("?" * (3 - len(parts))), *[""] * (len(parts) < 4))
-
-
-def parse(line: str) -> Optional[Denial]:
-    """The denial in a line of audit.log, ausearch, dmesg or the journal; None for any other line."""
-    found = _AVC.search(line)
-    if found is None:
-        return None
-    fields = {
-        key: _untrusted(value) if key in ("comm", "name", "path") else value for key, value in _FIELD.findall(line)
-    }
-    perms = tuple(found["perms"].split())
-    # name_connect is about the destination, everything else about the socket's own port.
-    port = fields.get("dest") if "name_connect" in perms else fields.get("src")
-    return Denial(perms, _label(found["scontext"]), _label(found["tcontext"]), found["tclass"],
-                  int(port) if port and port.isdigit() else None, fields.get("comm", ""),
-                  fields.get("path", fields.get("name", "")), fields.get("permissive") == "1",
-                  _hexadecimal(fields.get("ioctlcmd", "")))  # fmt: skip
-
-
-def _untrusted(value: str) -> str:
-    """A string of others in the log: in quotes or, where it has a space, a quote or what does not print, in hexadecimal
-    (kernel/audit.c: audit_string_contains_control, audit_log_n_hex). ausearch -i writes such strings without either."""
-    if re.fullmatch(r"(?:[0-9A-F]{2})+", value):
-        content = bytes.fromhex(value)
-        if any(byte == ord('"') or not 0x21 <= byte <= 0x7E for byte in content):
-            return printable(content.decode(errors="replace"))
-    return value.strip('"')
-
-
-def _hexadecimal(text: str) -> Optional[int]:
-    return int(text, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text) else None
 
 
 @dataclass(frozen=True)
@@ -212,7 +135,7 @@ def explain(denial: Denial, roles: Mapping[str, Reach], policy: Source) -> Expla
     name = role_of(denial.source)
     is_network = _is_network(denial, reach)
     if is_network and not _granted(reach, denial):
-        return _not_declared(denial, reach.ports, name, what)
+        return _not_declared(denial, reach, name, what)
     found = policy()
     if isinstance(found, LabelgenError):
         return _unknown(denial, name, what, is_network, found.message.splitlines()[0])
@@ -246,12 +169,53 @@ def _unknown(denial: Denial, name: str, what: str, is_network: bool, why: str) -
                        "name the policy with --policy, or the base with --base")  # fmt: skip
 
 
-def _not_declared(denial: Denial, ports: PortTable, name: str, what: str) -> Explanation:
-    lines = [_LINES.get(perm, _create_line)(denial, ports) for perm in denial.perms]
-    allow = next((line for line in lines if line), "")
-    message = f"{name} does not declare {what}" if allow else f"{what} is nothing that a role file can declare"
+def _not_declared(denial: Denial, reach: Reach, name: str, what: str) -> Explanation:
+    """What the build does not grant of the network: what was meant so, or what is labelled otherwise than it knows."""
+    relabelled = _relabelled(denial, reach)
+    if relabelled:
+        return Explanation(denial, name, "stale", "able",
+                           f"a fault: {relabelled}: the host's labels changed since the build",
+                           "`labelgen verify --build build` says how; build and install again")  # fmt: skip
+    message, allow = _declarable(denial, reach, name, what)
     return Explanation(denial, name, "deliberate", "network", f"deliberate: {message}",
                        f"network: {{{allow}}}" if allow else "")  # fmt: skip
+
+
+def _relabelled(denial: Denial, reach: Reach) -> str:
+    """What has another label than in the build, where the role may use it by that one; empty where nothing has."""
+    protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == denial.tclass), "")
+    port = denial.port if denial.port is not None and 1 <= denial.port <= LAST_PORT else None
+    for perm, ask in (("name_bind", reach.can_bind), ("name_connect", reach.can_connect)):
+        if perm in denial.perms and protocol and port is not None:
+            (segment,) = reach.ports.within(protocol, port, port)
+            if segment.type != denial.target and ask(protocol, port).yes:
+                return f"{protocol}/{port} has the type {segment.type} in this build, and was {denial.target}"
+    if "node_bind" in denial.perms and denial.target not in reach.addresses.types and _binds(denial, reach):
+        return f"an address was {denial.target}, a type that no address has in this build"
+    return ""
+
+
+def _binds(denial: Denial, reach: Reach) -> bool:
+    return reach.met(Need(denial.tclass, "node_bind", reach.addresses.types, "")).condition is not False
+
+
+def _declarable(denial: Denial, reach: Reach, name: str, what: str) -> tuple[str, str]:
+    """Why the network is not had, and the line of a role file's network that would give it, if there is one."""
+    of_others = f"{what} is nothing that a role file can declare"
+    if denial.tclass in LABELLED_NETWORKING:
+        return f"{name} declares no network, and so has nothing of {what}", ""
+    if "node_bind" in denial.perms and _binds(denial, reach):
+        return f"{of_others}: its parent may not bind addresses of this type", ""
+    of_a_socket = denial.tclass not in CAPABILITY_CLASSES and not _NAMED.intersection(denial.perms)
+    if of_a_socket and denial.target != denial.source:
+        return f"{of_others}: the socket is that of {denial.target}, handed in or left open", ""
+    lines = [_LINES.get(perm, _create_line)(denial, reach.ports) for perm in denial.perms]
+    allow = next((line for line in lines if line), "")
+    return (f"{name} does not declare {what}", allow) if allow else (of_others, "")
+
+
+# What is asked of the type of a port or an address; everything else of a socket's own.
+_NAMED = frozenset({"name_bind", "name_connect", "node_bind"})
 
 
 def _alike(found: Explanation) -> Explanation:
@@ -261,13 +225,15 @@ def _alike(found: Explanation) -> Explanation:
                                          tcontext=denial.tcontext._replace(**levels)))  # fmt: skip
 
 
-def explain_all(lines: Iterable[str], roles: Mapping[str, Reach], policy: Source) -> Iterator[tuple[Explanation, int]]:
-    """Every denial in `lines` explained, alike ones together with their number, the most frequent first; of several
+def explain_all(
+    denials: Iterable[Denial], roles: Mapping[str, Reach], policy: Source
+) -> Iterator[tuple[Explanation, int]]:
+    """Every denial explained, alike ones together with their number, the most frequent first; of several
     files the first is named."""
     counts: Counter[Explanation] = Counter()
     first: dict[Explanation, Explanation] = {}
     explained = cache(lambda denial: explain(denial, roles, policy))
-    for denial in filter(None, map(parse, lines)):
+    for denial in denials:
         found = explained(replace(denial, name=""))
         counts[_alike(found)] += 1
         first.setdefault(_alike(found), replace(found, denial=denial))

@@ -16,7 +16,7 @@ from labelgen.policy import Policy
 from labelgen.reasons import Reason, Reasons
 
 if TYPE_CHECKING:
-    from labelgen.denials import Denial
+    from labelgen.avc import Denial
 
 POLICY, INDEX = "policy", "index"  # the files in a folder
 

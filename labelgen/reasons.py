@@ -19,7 +19,7 @@ from labelgen.policy import Policy
 from labelgen.shipped import role_of
 
 if TYPE_CHECKING:
-    from labelgen.denials import Denial, Label
+    from labelgen.avc import Denial, Label
 
 CHANGED = "the base changed since the build (`labelgen verify --build build` says how), build and install again"
 VOLUME = "-v PATH:PATH:Z for this container alone, :z for several"
@@ -147,8 +147,13 @@ class _Asked:
     def own_files(self) -> Optional[Reason]:
         if self.target not in (f"lxc_{self.role}_content_t", f"lxc_{self.role}_data_t"):
             return None
-        may_write = FILE_ACCESS["write"].get(self.denial.tclass, ())
-        if self.target.endswith("_content_t") and set(self.lacking) <= set(may_write):
+        access, tclass = "read" if self.target.endswith("_content_t") else "write", self.denial.tclass
+        declared = tuple(perm for perm in self.lacking if perm in FILE_ACCESS[access].get(tclass, ()))
+        bound = self.policy.bounds.get(self.target, self.target)
+        if declared and self.parent and not self.lacks(self.parent, bound, declared):
+            return Reason("parent", "able", f"a fault: {self.role} declares `access: {access}` for this file of its "
+                          f"own, which {self.target}:{tclass} {' '.join(declared)} belongs to: {CHANGED}")  # fmt: skip
+        if access == "read" and set(self.lacking) <= set(FILE_ACCESS["write"].get(tclass, ())):
             return Reason(
                 "deliberate", "contained", f"deliberate: {self.role} declares `access: read` for this file of its own",
                 "files: [{path: ..., access: write}]")  # fmt: skip

@@ -4,6 +4,7 @@ libsepol's own answer (audit2why)."""
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from bases import BuiltRoles
 from commandline import NONET, Place, shared_cache
 from judge import Audit2why
 
-from labelgen import denials
+from labelgen import avc, denials
+from labelgen import base as bases
 from labelgen.built import open_tree
 from labelgen.errors import LabelgenError
 from labelgen.policy import Policy
@@ -93,6 +95,31 @@ CASES = {
         "",
         0,
     ),
+    "port of another type now": (
+        line("name_bind", of("reserved_port_t"), "tcp_socket", "src=80"),
+        "stale",
+        "verify --build",
+        1,
+    ),
+    "port of an unknown type now": (
+        line("name_bind", of("update_port_t"), "tcp_socket", "src=80"),
+        "stale",
+        "verify --build",
+        1,
+    ),
+    "address of an unknown type now": (
+        line("node_bind", of("update_node_t"), "tcp_socket", "src=80"),
+        "stale",
+        "verify --build",
+        1,
+    ),
+    "socket of another": (
+        line("read write", of("init_t", role="system_r"), "tcp_socket", "laddr=::1 lport=80"),
+        "deliberate",
+        "",
+        0,
+    ),
+    "packet": (line("send", of("unlabeled_t"), "packet", source=ME.replace("api", "none")), "deliberate", "", 0),
     "not a role": (line("read", of("etc_t"), "file", source=of("sshd_t", role="system_r")), "other", "", 0),
 }
 
@@ -105,6 +132,34 @@ def test_each_cause_is_told_with_its_cure(place: Place, text: str, kind: str, al
     assert ended == status
 
 
+def test_what_a_role_declares_of_its_files_and_lacks_is_a_fault(place: Place, tmp_path: Path) -> None:
+    """As by an older build, or one of another role file."""
+    base = (place.output / "lxc_api" / "lxc_api.cil").read_text()
+    assert "read" in base
+    for name, perms, kind, claim in (
+        ("lxc_api_content_t", "read", "parent", "able"),
+        ("lxc_api_data_t", "write", "parent", "able"),
+        ("lxc_api_content_t", "write", "deliberate", "contained"),
+        ("lxc_api_data_t", "execute", "deliberate", "contained"),
+    ):
+        denial = avc.parse(line(perms, of(name), "file"))
+        assert denial is not None
+        reason = Reasons(_without_files(place, tmp_path), "this policy").of(denial)
+        assert (reason.kind, reason.claim) == (kind, claim), (name, perms, reason)
+        assert "access: read" not in reason.allow
+
+
+def _without_files(place: Place, folder: Path) -> Policy:
+    """The roles of the place, linked; of their own files nothing is granted."""
+    reference = bases.open_base(bases.locate("reference"))
+    modules = []
+    for path in sorted(place.output.glob("*/*.cil")):
+        modules.append(folder / path.name)
+        modules[-1].write_text(re.sub(r"\(allow lxc_api_t lxc_api_(content|data)_t [^\n]*\n", "", path.read_text()))
+    bases.link([reference.cil, *modules], reference.mls, folder / "policy", folder / "file_contexts")
+    return Policy(folder / "policy")
+
+
 def test_who_acts_on_plain_containers_only_is_told_apart(reference_roles: BuiltRoles, tmp_path: Path) -> None:
     """Who starts containers is to start roles too: what he may do to plain ones only is a fault."""
     more = tmp_path / "more.cil"
@@ -114,7 +169,7 @@ def test_who_acts_on_plain_containers_only_is_told_apart(reference_roles: BuiltR
     reasons = Reasons(Policy(reference_roles.link(tmp_path, [more])), "this policy")
     target, kinds = of("lxc_web_t", "", "system_r"), {}
     for source, perm in (("container_runtime_t", "setpgid"), ("httpd_t", "signal"), ("httpd_t", "sigkill")):
-        denial = denials.parse(line(perm, target, "process", source=of(source, role="system_r")))
+        denial = avc.parse(line(perm, target, "process", source=of(source, role="system_r")))
         assert denial is not None
         reason = reasons.of_another(denial, "web")
         kinds[source, perm] = (reason.kind, reason.claim)
@@ -133,7 +188,7 @@ def test_who_acts_on_plain_containers_only_is_told_apart(reference_roles: BuiltR
     ],
 )
 def test_what_the_log_has_in_hexadecimal_is_read(written: str, meant: str) -> None:
-    denial = denials.parse(line("read", of("etc_t"), "file").replace('comm="x"', written))
+    denial = avc.parse(line("read", of("etc_t"), "file").replace('comm="x"', written))
     assert denial is not None
     assert denial.comm == meant
 
@@ -187,7 +242,7 @@ def test_a_denial_of_the_network_needs_no_policy(place: Place) -> None:
         raise AssertionError("a policy was asked for")
 
     (reach,) = (found for found in open_tree(place.output).reach().values() if found.domain == "lxc_api_t")
-    list(denials.explain_all([CASES["port"][0]], {"lxc_api_t": reach}, refuse))
+    list(denials.explain_all(avc.Log([CASES["port"][0]]), {"lxc_api_t": reach}, refuse))
 
 
 def test_the_policy_of_a_build_is_linked_once(place: Place) -> None:
@@ -244,7 +299,7 @@ def test_why_it_is_refused_is_what_libsepol_says(reference_roles: BuiltRoles, tm
     for target in TARGETS:
         for tclass in CLASSES:
             for perm in sorted(policy.classes[tclass]):
-                denial = denials.parse(line(perm, target, tclass, source=source))
+                denial = avc.parse(line(perm, target, tclass, source=source))
                 assert denial is not None
                 why, kind = judge.reason(source, target, tclass, perm), reasons.of(denial).kind
                 seen[why] += 1

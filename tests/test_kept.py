@@ -8,7 +8,7 @@ import pytest
 from bases import BuiltRoles, OnBase
 
 from labelgen import kept
-from labelgen.denials import Denial, parse
+from labelgen.avc import Denial, parse
 from labelgen.policy import Policy
 from labelgen.reasons import Reasons
 

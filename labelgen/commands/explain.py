@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, TextIO, Union
 
 import click
 
-from labelgen import denials, output, printing, terminal
+from labelgen import avc, denials, output, printing, terminal
 from labelgen.built import open_tree
 from labelgen.commands import options
 from labelgen.errors import LabelgenError
@@ -34,7 +35,7 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
     """Explain AVC denials: which role, deliberate or not, and what would allow them.
 
     LOG is audit.log, or what ausearch, journalctl or dmesg print; without it, standard input. Exit status 0 when every
-    denial of a role was deliberate, 1 when one was not.
+    denial of a role was deliberate, 1 when one was not or cannot be read.
 
     \b
     ausearch -m avc -ts today | labelgen explain
@@ -51,12 +52,24 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
                 raise
             return error
 
-    found = list(denials.explain_all(log, roles, source))
+    refused = avc.Log(log)
+    found = list(denials.explain_all(refused, roles, source))
     if as_json:
         terminal.echo_json([explanation.to_json(count) for explanation, count in found])
     else:
         printing.explanations(found)
-    return 0 if all(explanation.kind in denials.MEANT for explanation, _ in found) else 1
+    if refused.passed_over:
+        click.echo(_passed_over(refused.passed_over), err=True)
+    is_meant = all(explanation.kind in denials.MEANT for explanation, _ in found)
+    return 0 if is_meant and not refused.passed_over else 1
+
+
+def _passed_over(lines: Sequence[int]) -> str:
+    which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} lines, the first of them line {lines[0]},"
+    return (
+        f"{which} passed over: about a denial, and cut short, of two records, or written by a program that has none of "
+        "the kernel's"
+    )
 
 
 def _reasons(build_folder: Path, base: Optional[str], path: Optional[Path], roles: set[str]) -> Reasons:
