@@ -50,12 +50,15 @@ def _is_manifest(data: Any) -> bool:
 
 
 class Told(NamedTuple):
-    """The unix sockets of others that a role may talk to (domain and permission), its files (access and path), and the
-    ports that it can use and does not declare (action, protocol and numbers)."""
+    """The unix sockets of others that a role may talk to (domain and permission), its files (access and path), the
+    ports that it can use and does not declare (action, protocol and numbers), the limits that turn on what the host
+    gives a container, and what is asked about packets and not granted."""
 
     ways_out: tuple[tuple[str, str], ...]
-    files: tuple[tuple[str, str], ...]
-    neighbours: tuple[tuple[str, str, str], ...]
+    files: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[tuple[str, str, str], ...] = ()
+    left_to_the_machine: tuple[str, ...] = ()
+    packets_not_granted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class BuiltTree:
                     tuple((way["domain"], way["permission"]) for way in item["ways_out"]),
                     tuple((files["access"], files["path"]) for files in item["files"]),
                     tuple((port["action"], port["protocol"], port["ports"]) for port in item["neighbours"]),
+                    tuple(item["left_to_the_machine"]),
+                    tuple(item["packets_not_granted"]),
                 )
                 for item in _load(path)["roles"]
             }

@@ -16,7 +16,7 @@ from labelgen.addresses import Ranges
 from labelgen.built import Told, open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
-from labelgen.network import LEADING, PROTOCOLS, TALKS, UNDOING
+from labelgen.network import EXTENDED_SOCKETS, LEADING, PROTOCOLS, TALKS
 from labelgen.policy import Policy
 from labelgen.ports import as_text, of_text
 from labelgen.reach import Reach, Reacher, port_table
@@ -49,12 +49,13 @@ class Surface:
     """What a role can do on the network, to compare: the ports of each action and protocol, those of them that are only
     neighbours of declared ones, the addresses of each permission and version of IP, the interfaces of each permission,
     the commands (of ioctl) that its own sockets take, and everything else by name (sockets, capabilities, port types,
-    ways out, files, ...).
+    ways out, files, ...), and, of what is asked about all packets, what it lacks.
     """
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     neighbours: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
     addresses: dict[tuple[str, int], Ranges] = field(default_factory=dict)
     interfaces: dict[str, Interfaces] = field(default_factory=dict)
     commands: dict[str, Ranges] = field(default_factory=dict)
@@ -145,6 +146,8 @@ def _with(surface: Surface, told: Told) -> Surface:
     """A surface with what a verdict tells besides."""
     surface.names["ways out"] = {f"talk to the unix sockets of {domain} ({perm})" for domain, perm in told.ways_out}
     surface.names["files"] = {f"{access} {path}" for access, path in told.files}
+    surface.names["left to the machine"] = {f"a limit: {text}" for text in told.left_to_the_machine}
+    surface.lacking = {f"packets without a label ({asked})" for asked in told.packets_not_granted}
     for action, protocol, ports in told.neighbours:
         numbers = surface.neighbours.setdefault((action, protocol), set())
         numbers.update(number for low, high in of_text(ports) for number in range(low, high + 1))
@@ -166,6 +169,8 @@ def of_verdict(role: RoleVerdict) -> Surface:
             tuple((way.domain, way.permission) for way in role.ways_out),
             tuple((files.access, files.path) for files in role.files),
             tuple((item.action, item.protocol, item.ports) for item in role.neighbours),
+            role.left_to_the_machine,
+            role.packets_not_granted,
         ),
     )
 
@@ -176,22 +181,39 @@ def of_policy(path: Path) -> dict[str, Surface]:
     reacher, access = Reacher(policy, port_table(policy)), Access(policy)
     found = {}
     for name in policy.names(policy.attributes.get(DOMAIN, 0)):
-        surface = _with(of_reach(reacher.of(name)), Told(tuple(_talks(access, name)), (), ()))
+        surface = _with(of_reach(reacher.of(name)), Told(tuple(_talks(access, name))))
         surface.names["beyond"] = set(_beyond(access, name))
+        surface.names["asked"] = set(_asked_besides(policy, name))
         found[role_of(name)] = surface
     return found
 
 
 def _beyond(access: Access, domain: str) -> Iterator[str]:
-    """By what a domain has more than its own rules: as another domain, without a policy, or with nothing refused. The
-    verdict on a build has none of it (claim `closed`)."""
-    if domain in access.policy.permissive:
+    """By what a domain has more than its own rules about sockets: as another domain, without a policy, by the network's
+    sysctls, or with nothing refused. The verdict on a build has none of it (claims `network` and `closed`)."""
+    policy = access.policy
+    if domain in policy.permissive:
         yield "permissive: nothing is refused to it"
-    worst = access.outgoing(domain).worst()
-    own = access.policy.bits[domain]
-    for key in (*((tclass, perm) for tclass, perms in LEADING.items() for perm in perms), *UNDOING):
-        for name in access.policy.names(worst.get(key, 0) & ~own):
+    leading = dict.fromkeys((tclass, perm) for tclass, perms in LEADING.items() for perm in perms)
+    for key, bits in sorted(access.outgoing(domain).worst().items()):
+        found = bits if key in leading else bits & policy.undoing.get(key, 0)
+        if policy.network.writes(key[0], (key[1],)):
+            found |= policy.network.part(*key, bits)
+        for name in policy.names(found & ~policy.bits[domain]):
             yield f"{' '.join(key)} on {name}"
+
+
+def _asked_besides(policy: Policy, domain: str) -> Iterator[str]:
+    """What besides the rules decides about the network of a domain."""
+    network = policy.network.classes
+    for name in sorted(policy.polcaps & {"always_check_network", "network_peer_controls", EXTENDED_SOCKETS}):
+        yield f"the policy capability {name}"
+    for constraint in policy.constraints:
+        if constraint.tclass in network and not constraint.kind.endswith("validatetrans"):
+            yield f"a constraint: {constraint.text.strip()}"
+    for rule in policy.labelling_from(domain):
+        if rule.kind == "type_transition" and rule.tclass in network | {"process"}:
+            yield f"another label: {rule}"
 
 
 def _talks(access: Access, domain: str) -> Iterator[tuple[str, str]]:
@@ -277,6 +299,8 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
             was, now = ({name for name in names if name.split()[0] not in whole} for names in (was, now))
         yield from (("+", name) for name in sorted(now - was))
         yield from (("-", name) for name in sorted(was - now))
+    yield from (("+", name) for name in sorted(old.lacking - new.lacking))
+    yield from (("-", name) for name in sorted(new.lacking - old.lacking))
 
 
 def _command(ends: tuple[int, int]) -> str:

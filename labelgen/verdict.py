@@ -71,7 +71,8 @@ def _about(path: str) -> str:
 
 @dataclass(frozen=True)
 class RoleVerdict:
-    """The verdict on one role."""
+    """The verdict on one role. left_to_the_machine: those of the limits that turn on what the host gives the container;
+    packets_not_granted: what is asked about packets without a label and is not granted."""
 
     role: str
     domain: str
@@ -83,6 +84,8 @@ class RoleVerdict:
     ways_out: tuple[WayOut, ...] = ()
     files: tuple[OwnFiles, ...] = ()
     not_taken: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_to_the_machine: tuple[str, ...] = ()
+    packets_not_granted: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -105,6 +108,8 @@ class RoleVerdict:
             "findings": [_finding_json(finding) for finding in self.findings],
             "neighbours": [neighbour._asdict() for neighbour in self.neighbours],
             "limits": list(self.limits),
+            "left_to_the_machine": list(self.left_to_the_machine),
+            "packets_not_granted": list(self.packets_not_granted),
             "ways_out": [way._asdict() for way in self.ways_out],
             "files": [files._asdict() for files in self.files],
             "sets_not_taken": dict(self.not_taken),
@@ -141,17 +146,20 @@ def verdict(verification: Verification) -> Verdict:
 
 def _role_verdict(subject: Subject) -> RoleVerdict:
     findings = tuple(dict.fromkeys(finding for check in CLAIMS.values() for finding in check(subject)))
+    left, packets = tuple(_left_to_the_machine(subject)), tuple(_packets_not_granted(subject))
     return RoleVerdict(
         subject.role.name,
         subject.domain,
         subject.role.summary,
         findings,
         tuple(neighbours(subject)),
-        tuple(limits(subject)),
+        tuple(_limits(subject, left, packets)),
         subject.reach,
         tuple(ways_out(subject)),
         OwnFiles.of(subject.role),
         subject.not_taken,
+        left,
+        packets,
     )
 
 
@@ -205,9 +213,14 @@ def neighbours(subject: Subject) -> Iterator[Neighbour]:
 
 def limits(subject: Subject) -> Iterator[str]:
     """What SELinux does not check, whatever the policy says, as far as it concerns this role."""
+    return _limits(subject, tuple(_left_to_the_machine(subject)), tuple(_packets_not_granted(subject)))
+
+
+def _limits(subject: Subject, left: Sequence[str], packets: Sequence[str]) -> Iterator[str]:
     network = subject.network
     if network is not None:
         yield from _network_limits(subject, network)
+        yield from _packet_limits(subject, packets)
     else:
         yield (
             "Unix sockets work; a process outside that shares a socket or a folder with the container can pass "
@@ -215,7 +228,7 @@ def limits(subject: Subject) -> Iterator[str]:
         )
     yield "A socket that another process made and labelled as the role's own is the role's to use."
     yield from _ways_out(subject)
-    yield from _left_to_the_machine(subject)
+    yield from left
     if subject.role.files and (subject.verification.file_contexts is None or not subject.verification.exact):
         yield (
             "A binary policy has no file contexts: whether the host labels the role's files with its types is to be "
@@ -250,26 +263,29 @@ def _network_limits(subject: Subject, network: Network) -> Iterator[str]:
         yield "Raw and packet sockets carry any protocol to any port: no port of this role is checked."
     if any(network.bound(name) for name in PROTOCOLS):
         yield "A published port (-p 80:80) is bound on the host by the container runtime, not by the role."
-    yield from _packet_limits(subject)
 
 
-def _packet_limits(subject: Subject) -> Iterator[str]:
+def _packets_not_granted(subject: Subject) -> Iterator[str]:
     """What is asked about packets that nothing labels, and is not granted. A role may have no more of it than its
     parent, and rules of the host's firewall may label what it sends and gets: so this is no claim."""
-    initial, polcaps = subject.policy.initial_sids, subject.policy.polcaps
+    if subject.network is None:
+        return
+    initial = subject.policy.initial_sids
     unlabelled = initial["unlabeled"]
-    lacking = [
-        f"{subject.domain} {need.targets[0]}:{need.tclass} {need.perm}"
-        for need in packet_needs(subject)
-        if not _is_unknown(subject, need.tclass, need.perm) and subject.lacking(need)
-    ]
-    for sid, tclass, perm in asked_of_peers(polcaps):
+    for need in packet_needs(subject):
+        if not _is_unknown(subject, need.tclass, need.perm) and subject.lacking(need):
+            yield f"{subject.domain} {need.targets[0]}:{need.tclass} {need.perm}"
+    for sid, tclass, perm in asked_of_peers(subject.policy.polcaps):
         theirs = subject.verification.access.outgoing(unlabelled)
         granted = theirs.condition((tclass, perm), subject.policy.bits[initial[sid]])
         if granted is not True and not _is_unknown(subject, tclass, perm):
-            lacking.append(f"{unlabelled} {initial[sid]}:{tclass} {perm}")
+            yield f"{unlabelled} {initial[sid]}:{tclass} {perm}"
+
+
+def _packet_limits(subject: Subject, lacking: Sequence[str]) -> Iterator[str]:
     if lacking:
-        why = "has always_check_network" if "always_check_network" in polcaps else "lacks network_peer_controls"
+        is_set = "always_check_network" in subject.policy.polcaps
+        why = "has always_check_network" if is_set else "lacks network_peer_controls"
         yield (
             f"This base {why}: packets without a label are checked too, and what it takes is not granted: "
             f"{', '.join(lacking)}. Unless the host labels packets, peers or interfaces otherwise, none gets to or "

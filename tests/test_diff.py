@@ -82,8 +82,15 @@ def test_policies_differ_by_the_unix_sockets_that_roles_may_talk_to(
         ("(typepermissive lxc_web_t)", "permissive: nothing is refused to it"),
         ("(allow lxc_web_t named_t (process (transition)))", "process transition on named_t"),
         ("(allow lxc_web_t security_t (security (load_policy)))", "security load_policy on security_t"),
+        ("(allow lxc_web_t sysctl_net_t (file (write)))", "file write on sysctl_net_t"),
+        ("(allow lxc_web_t usermodehelper_t (file (append)))", "file append on usermodehelper_t"),
+        ("(allow lxc_web_t proc_t (filesystem (relabelfrom)))", "filesystem relabelfrom on proc_t"),
+        (
+            "(typetransition lxc_web_t lxc_web_t tcp_socket container_t)",
+            "another label: type_transition lxc_web_t lxc_web_t:tcp_socket container_t;",
+        ),
     ],
-    ids=["permissive", "transition", "no-policy"],
+    ids=["permissive", "transition", "no-policy", "sysctl", "helper", "relabels-helpers", "sockets-of-another"],
 )
 def test_policies_differ_by_what_leads_to_more_network(
     place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory, rule: str, told: str
@@ -92,6 +99,23 @@ def test_policies_differ_by_what_leads_to_more_network(
     done = place.call("diff", old, new)
     assert (done.status, done.stdout) == (1, f"web: + {told}\n")
     assert place.call("diff", new, new).status == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("(policycap always_check_network)", "the policy capability always_check_network"),
+        ("(mlsconstrain (tcp_socket (name_bind)) (neq t1 lxc_web_t))", "a constraint: constrain tcp_socket name_bind"),
+    ],
+    ids=["capability", "constraint"],
+)
+def test_policies_differ_by_what_decides_about_the_network_besides_rules(
+    place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory, statement: str, told: str
+) -> None:
+    old, new = _without_and_with(statement, reference_roles, tmp_path_factory)
+    done = place.call("diff", old, new)
+    assert done.status == 1
+    assert f"web: + {told}" in done.stdout
 
 
 def test_policies_differ_by_what_their_roles_can_do(

@@ -183,6 +183,37 @@ def test_a_command_that_a_filter_leaves_now_makes_a_role_wider(
     assert {told["states"][role] for role in ("nonet", "web")} == {"same"}
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("(allow mcs_constrained_type nfs_t (filesystem (mount)))", "file systems of the network (nfs_t)"),
+        ("(allow mcs_constrained_type self (capability (sys_module)))", "load kernel modules"),
+    ],
+    ids=["mounts", "modules"],
+)
+def test_what_the_host_may_give_a_container_now_makes_it_wider(
+    built: Path, tmp_path: Path, rule: str, words: str
+) -> None:
+    """No rule about the network says so, and the parent may it too, so that every claim holds."""
+    status, told = verify(built, changed(tmp_path / "base", "", "", f"{rule}\n"))
+    assert (status, set(told["states"].values())) == (0, {"wider"})
+    (change,) = _by_role(told)["nonet"]
+    assert change.startswith("+ a limit: ")
+    assert words in change
+
+
+def test_packets_that_are_no_longer_asked_about_make_a_role_wider(built: Path, tmp_path: Path) -> None:
+    """With always_check_network this base lets none by (hooks.c, selinux_peerlbl_enabled)."""
+    asking = changed(tmp_path / "asking", "", "", "(policycap always_check_network)\n")
+    status, told = verify(built, asking)
+    assert (status, told["states"]["web"], told["states"]["nonet"]) == (0, "narrower", "same")
+    inputs = build.Inputs(packaged("roles"), ("web", "nonet"), str(asking), packaged("templates"))
+    build.build(inputs, tmp_path / "build", lambda _: None)
+    status, told = verify(tmp_path / "build", "reference")
+    assert (status, told["states"]) == (0, {"nonet": "same", "web": "wider"})
+    assert all(change.startswith("+ packets without a label") for change in _by_role(told)["web"])
+
+
 def test_what_no_setting_of_the_booleans_brings_about_changes_nothing(built: Path, tmp_path: Path) -> None:
     rule = "(booleanif (and never (not never)) (true (allow mcs_constrained_type self (udp_socket (create)))))\n"
     status, told = verify(built, changed(tmp_path / "base", "", "", f"(boolean never false)\n{rule}"))
