@@ -1244,18 +1244,28 @@ def _led_to(subject: Subject, source: str) -> Iterator[tuple[str, Key]]:
 
 def _more_network(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator[Finding]:
     target = path[-1]
-    there = subject.worst_of(target)
-    mapped = subject.policy.bits[target]
+    more = next(_had_there(subject, target), None)
+    if more:
+        words = f"{' -> '.join(path)}: {key[1]} leads to more network ({more})"
+        yield subject.finding("closed", words, subject.verification.access.evidence(path[-2], target, key))
+
+
+def _had_there(subject: Subject, target: str) -> Iterator[str]:
+    """What another domain has of the network, and the role has not."""
+    there, mapped = subject.worst_of(target), subject.policy.bits[target]
     for other, granted in sorted(there.items()):
         bits = subject.policy.network.part(*other, granted)
         seen_as_own = bits & ~mapped | (subject.bit if bits & mapped else 0)
         if seen_as_own & ~subject.worst.get(other, 0):
-            yield subject.finding(
-                "closed",
-                f"{' -> '.join(path)}: {key[1]} leads to more network ({other[0]} {other[1]})",
-                subject.verification.access.evidence(path[-2], target, key),
-            )
-            return
+            yield " ".join(other)
+    numbers, filters = subject.policy.types, subject.verification.reacher.xperms(target).filters
+    for (tclass, perm, number), mine in sorted(subject.xperms.items()):
+        if number == numbers[subject.domain] and subject.policy.network.part(
+            tclass, perm, there.get((tclass, perm), 0) & mapped
+        ):
+            left = filters.get((tclass, perm, numbers[target]))
+            if left is None or left - mine:
+                yield f"other commands of {tclass} {perm}"
 
 
 # -- known

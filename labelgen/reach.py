@@ -467,7 +467,7 @@ class Reacher:
         self.addresses = Addresses.of(policy)
         self._shared = cache(self._of_attributes)
         # Of one role it is asked more than once, and then no more.
-        self.xperms = lru_cache(maxsize=16)(lambda domain: Xperms(policy, domain))
+        self.xperms = lru_cache(maxsize=64)(lambda domain: Xperms(policy, domain))
 
     def of(self, domain: str) -> Reach:
         """What a domain can do on the network, and its unix sockets."""
