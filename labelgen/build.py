@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -61,11 +61,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build."""
+    """A finished build; aliases: other names of types in what was linked."""
 
     verdict: Verdict
     base: Base
     notice: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(inputs: Inputs, progress: Progress) -> Prepared:
@@ -244,7 +245,7 @@ def _about(base: Base) -> dict[str, Any]:
 def _write_reach(path: Path, result: Verdict, reacher: Reacher, known: Facts) -> None:
     kept = {
         "sockets": sorted(name for name in known.classes if name.endswith("socket")),
-        **reaches_to_json((item.reach for item in result.roles), reacher.ports, reacher.addresses),
+        **reaches_to_json((item.reach for item in result.roles), reacher.ports, reacher.addresses, reacher.constraints),
     }
     path.write_text(json.dumps(kept), encoding="utf-8")
 
@@ -403,7 +404,7 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
             file_contexts=file_contexts(policy, base),
             origins=Origins(linked, base, open_tree(build_folder).linked()),
         )
-        return Built(verdict(verification), base, notice)
+        return Built(verdict(verification), base, notice, linked.aliases)
 
 
 def describe_base(spec: Optional[str], parent: str, progress: Progress) -> tuple[Facts, str]:

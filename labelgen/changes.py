@@ -3,9 +3,10 @@ base it is on now."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +50,7 @@ class Surface:
     """What a role can do on the network, to compare: the ports of each action and protocol, those of them that are only
     neighbours of declared ones, the addresses of each permission and version of IP, the interfaces of each permission,
     the commands (of ioctl) that its own sockets take, and everything else by name (sockets, capabilities, port types,
-    ways out, files, ...), and, of what is asked about all packets, what it lacks.
+    ways out, files, ...), and what it lacks of what is asked about all packets and by constraints.
     """
 
     ports: dict[tuple[str, str], set[int]] = field(default_factory=dict)
@@ -123,13 +124,18 @@ def of_reach(reach: Reach) -> Surface:
         surface.names["udp"] = {"send udp to any port"}
     granted: dict[tuple[str, str], set[str]] = defaultdict(set)
     for rule in reach.rules:
-        for perm in rule.perms.difference(_BY_NUMBER):
+        for perm in rule.perms:
             granted[rule.tclass, perm] |= rule.targets
+    for constraint in reach.constraints:
+        if any((constraint.tclass, perm) in granted for perm in constraint.perms):
+            surface.lacking.add(f"what this refuses: {constraint.text}")
     # Every other network permission by class and name, so that a difference that is no port is seen too.
     permissions = surface.names["permissions"] = set()
     places = reach.addresses
     for (tclass, perm), targets in granted.items():
         what = f"{tclass} {perm}"
+        if perm in _BY_NUMBER:
+            continue
         if perm == _BY_ADDRESS or tclass == "node":
             surface.addresses.update({(what, version): places.of_types(version, targets) for version in places.runs})
         elif tclass == "netif":
@@ -147,7 +153,7 @@ def _with(surface: Surface, told: Told) -> Surface:
     surface.names["ways out"] = {f"talk to the unix sockets of {domain} ({perm})" for domain, perm in told.ways_out}
     surface.names["files"] = {f"{access} {path}" for access, path in told.files}
     surface.names["left to the machine"] = {f"a limit: {text}" for text in told.left_to_the_machine}
-    surface.lacking = {f"packets without a label ({asked})" for asked in told.packets_not_granted}
+    surface.lacking |= {f"packets without a label ({asked})" for asked in told.packets_not_granted}
     for action, protocol, ports in told.neighbours:
         numbers = surface.neighbours.setdefault((action, protocol), set())
         numbers.update(number for low, high in of_text(ports) for number in range(low, high + 1))
@@ -208,9 +214,6 @@ def _asked_besides(policy: Policy, domain: str) -> Iterator[str]:
     network = policy.network.classes
     for name in sorted(policy.polcaps & {"always_check_network", "network_peer_controls", EXTENDED_SOCKETS}):
         yield f"the policy capability {name}"
-    for constraint in policy.constraints:
-        if constraint.tclass in network and not constraint.kind.endswith("validatetrans"):
-            yield f"a constraint: {constraint.text.strip()}"
     for rule in policy.labelling_from(domain):
         if rule.kind == "type_transition" and rule.tclass in network | {"process"}:
             yield f"another label: {rule}"
@@ -245,6 +248,19 @@ def read(path: Path) -> tuple[str, dict[str, Surface]]:
     if path.is_file():
         return "policy", of_policy(path)
     raise InputError(f"there is no {path}", "name two role files (or folders of them), two builds or two policies")
+
+
+def _renamed(surface: Surface, aliases: Mapping[str, str]) -> Surface:
+    """A surface in the words of a policy in which types have other names by now, and their old ones as aliases."""
+
+    def said(names: Iterable[str]) -> set[str]:
+        return {_NAME.sub(lambda name: aliases.get(name[0], name[0]), text) for text in names}
+
+    names = {kind: said(found) for kind, found in surface.names.items()}
+    return replace(surface, names=names, lacking=said(surface.lacking))
+
+
+_NAME = re.compile(r"[A-Za-z]\w*")
 
 
 # -- differences
@@ -375,7 +391,7 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
     after = {role.role: of_verdict(role) for role in verified.verdict.roles}
-    found = between({name: before[name] for name in after}, after)
+    found = between({name: _renamed(before[name], verified.aliases) for name in after}, after)
     states = {
         role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles
     }

@@ -6,7 +6,7 @@ It is made of the linked policy once and kept with the build, so that a question
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
@@ -129,6 +129,14 @@ class NetworkRules:
         return cls(tuple(rules))
 
 
+class NetworkConstraint(NamedTuple):
+    """A constraint on some permissions of a class."""
+
+    tclass: str
+    perms: tuple[str, ...]
+    text: str
+
+
 class Met(NamedTuple):
     """A need, when it is met, and the rules that meet it."""
 
@@ -187,7 +195,7 @@ class Reach:
 
     extended: whether the policy has the capability extended_socket_class, without which the kernel asks about another
     class for some sockets; commands: of classes of its own sockets and a permission with commands (ioctl), those that a
-    filter leaves.
+    filter leaves; constraints: those on the network, which stand beside the rules for all domains.
     """
 
     domain: str
@@ -197,11 +205,13 @@ class Reach:
     ports: PortTable
     extended: bool = True
     commands: Mapping[str, Ranges] = field(default_factory=dict)
+    constraints: tuple[NetworkConstraint, ...] = ()
     _met: dict[Need, Met] = field(default_factory=dict, init=False, repr=False, compare=False)
     _usable: dict[tuple[str, str], list[Segment]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Reach, (self.domain, self.addresses, self.own, self.shared, self.ports, self.extended, self.commands)
+        own = (self.domain, self.addresses, self.own, self.shared)
+        return Reach, (*own, self.ports, self.extended, self.commands, self.constraints)
 
     @property
     def rules(self) -> tuple[NetworkRule, ...]:
@@ -411,9 +421,11 @@ class Reach:
         }
 
 
-def reaches_to_json(reaches: Iterable[Reach], ports: PortTable, addresses: Addresses) -> dict[str, Any]:
-    """The reach of domains for programs, and the addresses and the ports, which all share. What several have by the
-    same attributes is there once, under `shared`; each has the number of its own there."""
+def reaches_to_json(
+    reaches: Iterable[Reach], ports: PortTable, addresses: Addresses, constraints: Sequence[NetworkConstraint]
+) -> dict[str, Any]:
+    """The reach of domains for programs, and the ports, addresses and constraints, which all share. What several have
+    by the same attributes is there once, under `shared`; each has the number of its own there."""
     shared: list[NetworkRules] = []
     domains = []
     for reach in reaches:
@@ -431,6 +443,7 @@ def reaches_to_json(reaches: Iterable[Reach], ports: PortTable, addresses: Addre
     return {
         "ports": ports.segments,
         "addresses": addresses.to_json(),
+        "constraints": constraints,
         "domains": domains,
         "shared": [rules.to_json() for rules in shared],
     }
@@ -441,6 +454,7 @@ def reaches_from_json(data: Any) -> list[Reach]:
     it is not that."""
     ports = PortTable({protocol: [Segment(*row) for row in rows] for protocol, rows in data["ports"].items()})
     addresses = Addresses.from_json(data["addresses"])
+    constraints = tuple(NetworkConstraint(tclass, tuple(perms), text) for tclass, perms, text in data["constraints"])
     shared = [NetworkRules.from_json(rules) for rules in data["shared"]]
     return [
         Reach(
@@ -451,6 +465,7 @@ def reaches_from_json(data: Any) -> list[Reach]:
             ports,
             item["extended_sockets"],
             {what: [(low, high) for low, high in left] for what, left in item["commands"].items()},
+            constraints,
         )
         for item in data["domains"]
     ]
@@ -465,6 +480,7 @@ class Reacher:
         self.ports = ports
         self.network = policy.network
         self.addresses = Addresses.of(policy)
+        self.constraints = tuple(sorted(self._constraints()))
         self._shared = cache(self._of_attributes)
         # Of one role it is asked more than once, and then no more.
         self.xperms = lru_cache(maxsize=64)(lambda domain: Xperms(policy, domain))
@@ -473,7 +489,14 @@ class Reacher:
         """What a domain can do on the network, and its unix sockets."""
         own, shared = NetworkRules(tuple(self._network_rules(domain))), self._shared(self.policy.attributes_of[domain])
         commands = dict(self._commands(domain))
-        return Reach(domain, self.addresses, own, shared, self.ports, self.network.extended, commands)
+        more = (self.network.extended, commands, self.constraints)
+        return Reach(domain, self.addresses, own, shared, self.ports, *more)
+
+    def _constraints(self) -> Iterator[NetworkConstraint]:
+        for constraint in self.policy.constraints:
+            if constraint.tclass in self.network.classes and not constraint.kind.endswith("validatetrans"):
+                perms = tuple(sorted(constraint.perms))
+                yield NetworkConstraint(constraint.tclass, perms, constraint.text.strip())
 
     def _commands(self, domain: str) -> Iterator[tuple[str, Ranges]]:
         itself = self.policy.types[domain]

@@ -102,20 +102,29 @@ def test_policies_differ_by_what_leads_to_more_network(
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "sign", "told"),
     [
-        ("(policycap always_check_network)", "the policy capability always_check_network"),
-        ("(mlsconstrain (tcp_socket (name_bind)) (neq t1 lxc_web_t))", "a constraint: constrain tcp_socket name_bind"),
+        ("(policycap always_check_network)", "+", "the policy capability always_check_network"),
+        (
+            "(mlsconstrain (tcp_socket (name_bind)) (neq t1 lxc_web_t))",
+            "-",
+            "what this refuses: constrain tcp_socket name_bind (t1 != lxc_web_t);",
+        ),
     ],
     ids=["capability", "constraint"],
 )
 def test_policies_differ_by_what_decides_about_the_network_besides_rules(
-    place: Place, reference_roles: BuiltRoles, tmp_path_factory: pytest.TempPathFactory, statement: str, told: str
+    place: Place,
+    reference_roles: BuiltRoles,
+    tmp_path_factory: pytest.TempPathFactory,
+    statement: str,
+    sign: str,
+    told: str,
 ) -> None:
     old, new = _without_and_with(statement, reference_roles, tmp_path_factory)
     done = place.call("diff", old, new)
     assert done.status == 1
-    assert f"web: + {told}" in done.stdout
+    assert f"web: {sign} {told}\n" in done.stdout
 
 
 def test_policies_differ_by_what_their_roles_can_do(

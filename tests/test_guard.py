@@ -214,6 +214,25 @@ def test_packets_that_are_no_longer_asked_about_make_a_role_wider(built: Path, t
     assert all(change.startswith("+ packets without a label") for change in _by_role(told)["web"])
 
 
+def test_a_type_that_is_renamed_and_keeps_its_old_name_as_an_alias_changes_nothing(built: Path, tmp_path: Path) -> None:
+    alias = "(typealias sssd_t)\n(typealiasactual sssd_t renamed_sssd_t)\n"
+    base = changed(tmp_path / "base", "sssd_t", "renamed_sssd_t", alias)
+    status, told = verify(built, base)
+    assert (status, set(told["states"].values()), told["changes"]) == (0, {"same"}, [])
+
+
+def test_a_constraint_that_is_gone_makes_roles_wider_and_one_more_narrower(built: Path, tmp_path: Path) -> None:
+    """It is of peers, which no claim asks for."""
+    refusing = changed(tmp_path / "refusing", "", "", "(constrain (peer (recv)) (neq t1 mcs_constrained_type))\n")
+    status, told = verify(built, refusing)
+    assert (status, told["states"]["web"], told["states"]["nonet"]) == (0, "narrower", "same")
+    inputs = build.Inputs(packaged("roles"), ("web",), str(refusing), packaged("templates"))
+    build.build(inputs, tmp_path / "build", lambda _: None)
+    status, told = verify(tmp_path / "build", "reference")
+    assert (status, told["states"]) == (0, {"web": "wider"})
+    assert _by_role(told)["web"] == ["+ what this refuses: constrain peer recv (t1 != mcs_constrained_type);"]
+
+
 def test_what_no_setting_of_the_booleans_brings_about_changes_nothing(built: Path, tmp_path: Path) -> None:
     rule = "(booleanif (and never (not never)) (true (allow mcs_constrained_type self (udp_socket (create)))))\n"
     status, told = verify(built, changed(tmp_path / "base", "", "", f"(boolean never false)\n{rule}"))

@@ -12,7 +12,15 @@ import pytest
 from labelgen.addresses import LAST, Addresses, Run
 from labelgen.policy import Guard, Portcon
 from labelgen.ports import PortTable
-from labelgen.reach import MOST_RANGES, NetworkRule, NetworkRules, Reach, reaches_from_json, reaches_to_json
+from labelgen.reach import (
+    MOST_RANGES,
+    NetworkConstraint,
+    NetworkRule,
+    NetworkRules,
+    Reach,
+    reaches_from_json,
+    reaches_to_json,
+)
 
 PORTS = PortTable.of(
     [
@@ -198,11 +206,12 @@ def test_the_summary_is_what_sockets_ports_and_capabilities_it_has() -> None:
 def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
     one = reach(rule("tcp_socket", "create"), rule("tcp_socket", "name_bind", "http_t", OFF), extended=False)
     one = replace(one, commands={"tcp_socket ioctl": [(0x5401, 0x5452), (0x8900, 0x8900)]})
+    one = replace(one, constraints=(NetworkConstraint("peer", ("recv",), "constrain peer recv (t1 == t2);"),))
     shared = [
         NetworkRules((rule("udp_socket", perm)._replace(attribute="all"),)) for perm in ("create", "write", "create")
     ]
     found = [one, *(replace(one, domain=f"{number}_t", shared=rules) for number, rules in enumerate(shared))]
-    kept = json.loads(json.dumps(reaches_to_json(found, PORTS, ADDRESSES)))
+    kept = json.loads(json.dumps(reaches_to_json(found, PORTS, ADDRESSES, one.constraints)))
     read = reaches_from_json(kept)
     assert [replace(each, ports=PORTS) for each in read] == found
     assert all(each.ports.segments == PORTS.segments for each in read)

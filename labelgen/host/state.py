@@ -87,7 +87,7 @@ def _read(content: bytes, folder: Path, progress: Progress) -> None:
     reacher = Reacher(policy, port_table(policy))
     domains = policy.names(policy.attributes.get(DOMAIN, 0))
     data = {
-        **reaches_to_json(map(reacher.of, domains), reacher.ports, reacher.addresses),
+        **reaches_to_json(map(reacher.of, domains), reacher.ports, reacher.addresses, reacher.constraints),
         "permissive": sorted(policy.permissive & set(domains)),
     }
     (folder / "roles.json").write_text(json.dumps(data), encoding="utf-8")
