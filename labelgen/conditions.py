@@ -12,20 +12,25 @@ from functools import cache
 from typing import Callable, Optional, Union
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
-    """`if boolean then high else low`; booleans are ordered by name along every path."""
+    """`if boolean then high else low`; booleans stand in the order of `_places` along every path. `_choice` makes each
+    but once, so that equals are the same object, and are compared and looked up as that."""
 
     boolean: str
     high: Condition
     low: Condition
 
     def __reduce__(self) -> tuple[Callable[..., Condition], tuple[object, ...]]:
-        """Read by pickle it is the same object as its equals here."""
-        return _choice, (self.boolean, self.high, self.low)
+        """Read by pickle it is the same object as its equals there, where the booleans may stand in another order."""
+        return _again, (self.boolean, self.high, self.low)
 
 
 Condition = Union[bool, Choice]
+
+# Boolean -> its place: in the order in which they came up. Those of one expression stand together then, which keeps
+# diagrams small; by name `a1 && b1 || a2 && b2 || ...` would have exponentially many nodes.
+_places: dict[str, int] = {}
 
 
 @cache
@@ -35,11 +40,16 @@ def _choice(boolean: str, high: Condition, low: Condition) -> Condition:
 
 def boolean(name: str) -> Condition:
     """The condition that holds when the boolean `name` is on."""
+    _places.setdefault(name, len(_places))
     return _choice(name, True, False)
 
 
+def _again(name: str, high: Condition, low: Condition) -> Condition:
+    return if_then_else(boolean(name), high, low)
+
+
 def _top(*conditions: Condition) -> Optional[str]:
-    return min((c.boolean for c in conditions if isinstance(c, Choice)), default=None)
+    return min((c.boolean for c in conditions if isinstance(c, Choice)), key=_places.__getitem__, default=None)
 
 
 def _when(condition: Condition, name: str, value: bool) -> Condition:
@@ -57,9 +67,8 @@ def if_then_else(test: Condition, then: Condition, otherwise: Condition) -> Cond
         return otherwise
     name = _top(test, then, otherwise)
     assert name is not None
-    high, low = (
-        if_then_else(_when(test, name, v), _when(then, name, v), _when(otherwise, name, v)) for v in (True, False)
-    )
+    high = if_then_else(*(_when(condition, name, True) for condition in (test, then, otherwise)))
+    low = if_then_else(*(_when(condition, name, False) for condition in (test, then, otherwise)))
     return _choice(name, high, low)
 
 
@@ -98,23 +107,63 @@ def holds(condition: Condition, settings: dict[str, bool]) -> bool:
     return condition
 
 
-@cache
-def _smallest(condition: Condition) -> Optional[tuple[tuple[str, bool], ...]]:
+Setting = tuple[tuple[str, bool], ...]
+
+# There may be exponentially many smallest settings of parts; this many are looked at, which takes well below a second.
+MOST_PARTS = 1_000
+
+
+class _TooManyError(Exception):
+    """A smallest setting would take too long to find."""
+
+
+def _smallest(condition: Condition, known: dict[Condition, Optional[Setting]]) -> Optional[Setting]:
     """The fewest booleans, set so, that make a condition hold whatever the others are: each boolean on the way is on,
     off or does not matter (the prime implicants of Coudert and Madre, DAC 1992, of which one of the shortest)."""
     if not isinstance(condition, Choice):
         return () if condition else None
-    name = condition.boolean
-    ways = [_smallest(both(condition.high, condition.low))]
+    if condition not in known:
+        if len(known) >= MOST_PARTS:
+            raise _TooManyError
+        known[condition] = None  # counted from now on
+        name, high, low = condition.boolean, condition.high, condition.low
+        ways = [_smallest(both(high, low), known)]
+        for value, branch in ((True, high), (False, low)):
+            rest = _smallest(branch, known)
+            ways.append(None if rest is None else ((name, value), *rest))
+        known[condition] = min((way for way in ways if way is not None), key=_size, default=None)
+    return known[condition]
+
+
+@cache
+def _shortest(condition: Condition) -> Optional[Setting]:
+    """The fewest booleans on one way through the diagram: with these it holds, and with fewer it may."""
+    if not isinstance(condition, Choice):
+        return () if condition else None
+    ways = []
     for value, branch in ((True, condition.high), (False, condition.low)):
-        rest = _smallest(branch)
-        ways.append(None if rest is None else ((name, value), *rest))
-    return min((way for way in ways if way is not None), key=lambda way: (len(way), way), default=None)
+        rest = _shortest(branch)
+        ways.append(None if rest is None else ((condition.boolean, value), *rest))
+    return min((way for way in ways if way is not None), key=_size, default=None)
+
+
+def _size(setting: Setting) -> tuple[int, Setting]:
+    """What smaller ones are known by; of several as small it is always the same one."""
+    return len(setting), tuple(sorted(setting))
+
+
+@cache
+def _setting(condition: Condition) -> Optional[Setting]:
+    try:
+        return _smallest(condition, {})
+    except _TooManyError:
+        return _shortest(condition)
 
 
 def smallest_setting(condition: Condition) -> Optional[dict[str, bool]]:
-    """The fewest booleans, set so, that make `condition` hold whatever the others are; None where nothing does."""
-    best = _smallest(condition)
+    """The fewest booleans, set so, that make `condition` hold whatever the others are; None where nothing does. Where
+    there are too many to choose from, few booleans that do."""
+    best = _setting(condition)
     return None if best is None else dict(best)
 
 

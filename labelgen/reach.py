@@ -518,7 +518,8 @@ class Reacher:
             if rule.tclass in UNIX_SOCKETS and "create" in rule.perms:
                 perms = frozenset({"create"})
             if perms:
-                text = f"{rule}{self._origin(rule, perms)}"
+                # The rest of what a linker made one rule of may be of other modules.
+                text = f"{rule._replace(perms=perms)}{self._origin(rule, perms)}"
                 yield NetworkRule(rule.tclass, perms, self._targets(rule), text, rule.guard)
 
     def _origin(self, rule: Rule, perms: Iterable[str]) -> str:

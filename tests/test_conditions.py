@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from typing import Callable, Optional, Union
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -100,3 +101,36 @@ def test_the_smallest_setting_is_the_smallest_that_suffices(tree: Tree) -> None:
 def test_what_always_holds_needs_nothing_and_what_never_does_has_no_setting() -> None:
     assert conditions.smallest_setting(True) == {}
     assert conditions.smallest_setting(False) is None
+
+
+PAIRS = [(f"a{number:03d}", f"b{number:03d}") for number in range(150)]
+
+
+@pytest.mark.parametrize("sign", ["&&", "^"])
+def test_conditions_of_many_pairs_of_booleans_are_found_at_once(sign: str) -> None:
+    """Their diagrams have a few nodes for each pair, if no look-up walks over all that is below."""
+    found = conditions.any_of(conditions.parse_postfix([*pair, sign]) for pair in PAIRS)
+    assert conditions.implies(conditions.parse_postfix([*PAIRS[7], sign]), found)
+    assert conditions.either(found, conditions.negation(found)) is True
+    setting = conditions.smallest_setting(found)
+    assert setting is not None
+    assert len(setting) == 2
+    assert conditions.holds(found, {**dict.fromkeys((name for pair in PAIRS for name in pair), False), **setting})
+
+
+UNCACHED = conditions._setting.__wrapped__
+
+
+@given(_trees())
+def test_where_a_smallest_setting_would_take_too_long_a_setting_that_suffices_is_told(tree: Tree) -> None:
+    condition = conditions.parse_postfix(_postfix(tree))
+    with mock.patch.object(conditions, "MOST_PARTS", 0), mock.patch.object(conditions, "_setting", UNCACHED):
+        found = conditions.smallest_setting(condition)
+    assert (found is None) == (condition is False)
+    assert found is None or _suffices(tree, found)
+
+
+def test_a_condition_on_every_boolean_of_a_large_policy_is_no_matter_of_depth() -> None:
+    names = [f"b{number:03d}" for number in range(450)]
+    found = conditions.parse_postfix([names[0], *(word for name in names[1:] for word in (name, "&&"))])
+    assert conditions.smallest_setting(found) == dict.fromkeys(names, True)

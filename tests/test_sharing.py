@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from labelgen import sharing
-from labelgen.conditions import boolean, both, if_then_else, negation
+from labelgen.conditions import Condition, boolean, both, if_then_else, negation
 from labelgen.sharing import LEAST, Ahead, shared_out
 
 ITEMS = range(4 * LEAST + 3)
@@ -143,3 +143,14 @@ def test_what_nobody_asks_for_is_ended() -> None:
 def test_on_one_processor_nothing_is_done_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert Ahead(os.getpid).result() == os.getpid()
+
+
+def test_conditions_of_copies_that_met_the_booleans_in_another_order_are_the_same_object() -> None:
+    def met(item: int) -> tuple[Condition, Condition]:
+        if not item:  # which is done before there are copies
+            return True, False
+        names = ("copied_one", "copied_two") if item % 3 else ("copied_two", "copied_one")
+        one, two = map(boolean, names)
+        return both(one, two), if_then_else(one, two, negation(two))
+
+    assert len({(id(one), id(two)) for one, two in shared_out(met, ITEMS)[1:]}) == 1
