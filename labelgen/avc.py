@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from labelgen.errors import printable
+from labelgen.errors import InputError, printable
 
 UNKNOWN = "?"
 
@@ -126,9 +126,16 @@ def _hexadecimal(text: str) -> Optional[int]:
     return int(text, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text) else None
 
 
+# How what is compressed begins, as far as it can be told when it was read as text: by gzip, bzip2, xz and zstd.
+_COMPRESSED = re.compile("\x1f\ufffd|BZh[0-9]1AY|\ufffd7zXZ|\\(\ufffd/\ufffd")
+
+
 class Log:
     """The denials in the lines of a log. `passed_over`: the numbers of those lines that were read so far which speak of
-    a denial and are none that can be read: cut short, two in one, or written by somebody else."""
+    a denial and are none that can be read: cut short, two in one, or written by somebody else.
+
+    Reading it raises InputError where it is no text.
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = lines
@@ -136,6 +143,10 @@ class Log:
 
     def __iter__(self) -> Iterator[Denial]:
         for number, line in enumerate(self._lines, 1):
+            if number == 1 and (_COMPRESSED.match(line) or "\0" in line):
+                raise InputError(
+                    "this is no text, so no log", "what is compressed comes by `zcat FILE | labelgen explain`"
+                )
             denial = parse(line)
             if denial:
                 yield denial

@@ -30,7 +30,6 @@ from labelgen.gathering import said_once
 REFERENCE = "reference"
 HOST = "host"
 
-BINARY_MAGIC = b"\x8c\xff\x7c\xf9"  # libsepol, policydb.h: POLICYDB_MAGIC 0xf97cff8c, little-endian
 POLICY_VERSION = 33  # the highest that setools 4.4 reads
 MODULE_SUFFIXES = (".pp", ".pp.bz2", ".cil", ".cil.bz2")
 STORES = Path("/var/lib/selinux")
@@ -175,14 +174,14 @@ def _file(path: Path) -> Source:
     """A binary policy, or a bundle."""
     try:
         with path.open("rb") as file:
-            magic = file.read(len(BINARY_MAGIC))
+            magic = file.read(len(capabilities.MAGIC))
     except OSError as error:
         raise _unreadable(path, error) from error
     if not magic:
         raise InputError(f"{path}: this file is empty")
     if magic.startswith(bundle.MAGIC):
         return _bundle(path)
-    if magic != BINARY_MAGIC:
+    if magic != capabilities.MAGIC:
         raise InputError(
             f"{path}: this is no binary policy", "name a policy.N file, or the folder that holds the modules"
         )
@@ -602,7 +601,7 @@ def link(
             raise
         programs.run("secilc", "-c", older[1], *arguments, makes=policy)
     with policy.open("rb") as file:
-        if file.read(len(BINARY_MAGIC)) != BINARY_MAGIC:
+        if file.read(len(capabilities.MAGIC)) != capabilities.MAGIC:
             raise programs.NothingMade("secilc", "something that is no policy")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from labelgen import output
-from labelgen.errors import InputError, listed
+from labelgen.errors import InputError, listed, suggestion
 from labelgen.reach import Reach, reaches_from_json
 from labelgen.shipped import role_of
 
@@ -74,6 +74,11 @@ class BuiltTree:
         return str(self.manifest["base"]["sha256"])
 
     @property
+    def base_is_exact(self) -> bool:
+        """Whether that base was known by its modules, not only as a binary."""
+        return bool(self.manifest["base"].get("exact"))
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The names of its roles."""
         return tuple(sorted(self.manifest["roles"]))
@@ -81,7 +86,10 @@ class BuiltTree:
     def check_role(self, name: str, roles: Optional[Path] = None) -> None:
         """Raise InputError where the tree has no such role, or its file in the folder `roles` was changed since."""
         if name not in self.manifest["roles"]:
-            raise InputError(f"the build in {self.folder} has no role '{name}'", f"it has {listed(list(self.roles))}")
+            raise InputError(
+                f"the build in {self.folder} has no role '{name}'{suggestion(name, self.roles)}",
+                f"it has {listed(list(self.roles))}",
+            )
         if roles is None:
             return
         source = roles / self.manifest["roles"][name]["file"]

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from labelgen.errors import InputError
 
+MAGIC = b"\x8c\xff\x7c\xf9"  # libsepol, policydb.h: POLICYDB_MAGIC 0xf97cff8c, little-endian
 # libsepol, polcaps.h: in this order from the eighth on; libsepol 3.4, the oldest in use here, knows those before.
 KNOWN_TO_ALL = 8
 NEWER = (
@@ -39,8 +40,10 @@ def numbers(content: bytes) -> set[int]:
 
 
 def check(content: bytes, name: object) -> None:
-    """Raise InputError for the policy called `name` where it has a capability that this machine's libsepol does not
-    know: it cannot be read, and a kernel decides by it in ways that are not known here."""
+    """Raise InputError for the policy called `name` where it is none, or has a capability that this machine's libsepol
+    does not know: it cannot be read, and a kernel decides by it in ways that are not known here."""
+    if not content.startswith(MAGIC):
+        raise InputError(f"{name}: this is no binary policy", "name a file such as policy.33")
     newer = (number for number in numbers(content) if number >= KNOWN_TO_ALL)
     unknown = sorted(number for number in newer if not _is_known(number))
     if unknown:

@@ -383,13 +383,21 @@ class Standing:
 def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> Standing:
     """Verify the modules of a built tree as they are on a base, which need not be the one they were built for.
 
-    Raises InputError where there is no build or a role file was changed since; LinkError or ParentError where the
-    modules no longer link or the base has no containers any more.
+    Raises InputError where there is no build, a role file was changed since, or the base is only a binary and the
+    build's was not; LinkError or ParentError where the modules no longer link or the base has no containers any more.
     """
     from labelgen import build  # noqa: PLC0415
 
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
+    if open_tree(folder).base_is_exact and not verified.base.exact:
+        # What modules show and a binary hides would make each role broken.
+        raise InputError(
+            f"{verified.base.name} is known only as a binary, and the build was made for modules: what changed cannot "
+            "be told from what a binary hides",
+            "name the policy store or the modules with --base; once the roles are installed, verify --policy takes a "
+            "binary",
+        )
     after = {role.role: of_verdict(role) for role in verified.verdict.roles}
     found = between({name: _renamed(before[name], verified.aliases) for name in after}, after)
     states = {

@@ -1215,15 +1215,22 @@ def closed(subject: Subject) -> Iterator[Finding]:
             if target in seen:
                 continue
             seen.add(target)
-            paths.append((*path, target))
-            if target in subject.policy.permissive:
-                words = f"{' -> '.join((*path, target))}: {key[1]} leads to a permissive domain"
-                yield subject.finding("closed", words, subject.verification.access.evidence(path[-1], target, key))
-                continue
-            yield from _more_network(subject, (*path, target), key)
-            yield from _undoes_policy(subject, (*path, target))
+            found = list(_led_too_far(subject, (*path, target), key))
+            yield from found
+            if not found:  # what lies behind one that is told already would only drown it
+                paths.append((*path, target))
     if not subject.verification.exact:
         yield from hidden.closed(subject)
+
+
+def _led_too_far(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator[Finding]:
+    """What is wrong with the last domain of a path, to which a permission leads."""
+    if path[-1] in subject.policy.permissive:
+        words = f"{' -> '.join(path)}: {key[1]} leads to a permissive domain"
+        yield subject.finding("closed", words, subject.verification.access.evidence(path[-2], path[-1], key))
+        return
+    yield from _more_network(subject, path, key)
+    yield from _undoes_policy(subject, path)
 
 
 def _undoes_policy(subject: Subject, path: tuple[str, ...]) -> Iterator[Finding]:

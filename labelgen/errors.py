@@ -6,7 +6,7 @@ exit status of the command line: 2 the input is wrong, 3 the machine lacks somet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -81,3 +81,11 @@ class MachineError(LabelgenError):
     """The machine lacks something: a program, a library, room on the disk."""
 
     exit_status = 3
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'X'?` for the nearest of the `known` words, or nothing."""
+    import difflib  # noqa: PLC0415 - only for an error
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

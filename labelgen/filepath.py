@@ -22,8 +22,10 @@ ESCAPED = ".+*?()[]^|\\-"
 POSSESSIVE = re.compile(r"(?<!\\)[*+?]\+")
 
 # How an expression ends that means what is in a folder too.
-BELOW = ("(/.*)?", ".*", ".+", "]*", "]+")
+BELOW = ("(/.*)?", "(/.+)?", "(/.*)", "(/.+)", ".*", ".+", "]*", "]+")
 # Names that a folder hardly has; others, such as example.org, it may.
+# As a regular expression it would be any number of slashes.
+GLOB = re.compile(r"/\*")
 ENDING_OF_A_FILE = re.compile(
     r"\.(cfg|cf|cnf|conf|crt|csv|db|env|html?|ini|jar|js|json|key|log|pem|php|py|sock|sqlite3?|toml|txt|xml|ya?ml|zone)\Z"
 )
@@ -89,6 +91,13 @@ def problems(path: str) -> Iterator[str]:
         yield (
             "holds a space or a sign that file contexts cannot carry; use letters, digits, _ - / and the signs of a "
             "regular expression ( ) [ ] * + ? | ^ with \\. for a dot"
+        )
+        return
+    glob = GLOB.search(path)
+    if glob:
+        yield (
+            "is a pattern of a shell; file contexts have regular expressions, in which a folder and all in it is "
+            f"{path[: glob.start()]}(/.*)?"
         )
         return
     for name in (name for name in TEMPLATES if name in path):

@@ -56,7 +56,7 @@ def labelled_otherwise(subject: Subject, path: str, name: str) -> list[FileConte
     contexts = subject.verification.file_contexts or FileContexts()
     shadowing = contexts.shadowing(path)
     paths = {context.path for context in shadowing}
-    inner = [entry for entry in subject.role.files if entry.path in paths]
+    inner = [entry for entry in subject.role.files if entry.path in paths and is_within(entry.path, path)]
     return [c for c in shadowing if c.type != name and not _is_declared(subject, c, inner)]
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Optional, Union
 
 from labelgen.derivation import DOMAIN, FILE_TYPE, NET_DOMAIN, SharedRule
-from labelgen.errors import Problem, RoleFileError
+from labelgen.errors import Problem, RoleFileError, suggestion
 from labelgen.facts import Facts
 from labelgen.network import (
     CAPABILITY_CLASSES,
@@ -27,7 +27,7 @@ from labelgen.network import (
 )
 from labelgen.ownports import OwnPortType, own_port_types
 from labelgen.ports import Segment
-from labelgen.role import Network, Ports, Role, RoleFile, suggestion
+from labelgen.role import Network, Ports, Role, RoleFile
 
 # What a role may do with its private files, as far as its parent may do it with the parent's. Neither executes nor
 # relabels: content is data.
@@ -413,8 +413,9 @@ def _overlaps(modules: Sequence[tuple[RoleFile, RoleModule]]) -> Iterator[Proble
                             *_declares(file, protocol, segment),
                             message=(
                                 f"{protocol}/{segment} has no port type of its own in the base, and {owner.path} "
-                                "declares it too; give it a type on the host (semanage port -a) and declare that type "
-                                "in both"
+                                "declares it too; two roles have no port type together, so give it one in a module of "
+                                "the host's own (a type in port_type, and a portcon or `semanage port -a`) and declare "
+                                "that type in both"
                             ),
                         )
                 taken.append((protocol, segment, file))

@@ -240,10 +240,10 @@ def changes(found: Sequence[Change]) -> None:
         click.echo(f"{click.style(role, bold=True)}: {'; '.join(map(str, items))}")
 
 
-def explanations(found: Sequence[tuple[Explanation, int]]) -> None:
-    """Print what denials mean, alike ones once."""
+def explanations(found: Sequence[tuple[Explanation, int]], passed_over: bool) -> None:
+    """Print what denials mean, alike ones once; `passed_over`: whether there are others that cannot be read."""
     if not found:
-        click.echo("there is no AVC denial in this")
+        click.echo("no AVC denial in this can be read" if passed_over else "there is no AVC denial in this")
     for explanation, count in found:
         denial = explanation.denial
         times = f" ({count} times)" if count > 1 else ""

@@ -11,9 +11,9 @@ from labelgen import build, output, role
 from labelgen.build import Inputs
 from labelgen.built import open_tree
 from labelgen.derivation import resolve_parent
-from labelgen.errors import InputError
+from labelgen.errors import InputError, suggestion
 from labelgen.policy import Policy
-from labelgen.role import Role, suggestion
+from labelgen.role import Role
 from labelgen.witness import machine
 from labelgen.witness.kernels import Kernel
 from labelgen.witness.prove import Pair, Proof, Reaching, prove

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from labelgen import filepath, yamlfile
-from labelgen.errors import InputError, Problem, RoleFileError, listed
+from labelgen.errors import InputError, Problem, RoleFileError, listed, suggestion
 from labelgen.network import PRIVILEGED_PORTS_BELOW, PROTOCOLS
 from labelgen.ports import own_port_type
 from labelgen.sharing import shared_out
@@ -340,12 +340,6 @@ class RoleFile:
         return f"{place.path}:{place.line}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'X'?` for the nearest of the `known` words, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
 _FIELDS: dict[str, tuple[type[BaseModel], str]] = {
     "network": (Network, "key"),
     "bind": (Bind, "protocol"),
@@ -376,14 +370,15 @@ _MESSAGES = {
     "missing": "the key '{key}' is missing",
     "literal_error": "{input} is not allowed here; write {expected}",
     "list_type": "a list is needed here, as in {example}",
-    "model_type": "a mapping is needed here",
-    "model_attributes_type": "a mapping is needed here",
-    "dict_type": "a mapping is needed here",
+    "model_type": "a mapping is needed here, as in {mapping}",
+    "model_attributes_type": "a mapping is needed here, as in {mapping}",
+    "dict_type": "a mapping is needed here, as in {mapping}",
     "string_type": "a text is needed here",
     "too_short": "the list is empty; leave the key out instead",
     "string_pattern_mismatch": "{input} is not a name of lower-case letters, digits and _",
     "string_too_long": "the text is longer than {max_length} characters",
 }
+_MAPPINGS = {"bind": "{tcp: [80]}", "connect": "{tcp: [5432], udp: any}", "network": "{bind: {tcp: [80]}}"}
 _EXAMPLES = {"files": "[{path: /srv/lxc/web, access: read}]", "netlink": "[generic]"}
 _UDP_DESTINATIONS = "SELinux does not check where UDP goes; write `udp: any`, or leave it out"
 
@@ -396,9 +391,16 @@ def _problem(document: yamlfile.Document, error: Any) -> Problem:
     if where == ("network", "connect", "udp"):
         return document.problem(where, _UDP_DESTINATIONS)
     key = where[-1] if where else ""
-    words = {"input": _shown(error["input"]), "key": key, "example": _EXAMPLES.get(str(key), "[80, 443]")}
+    words = {
+        "input": _shown(error["input"]),
+        "key": key,
+        "example": _EXAMPLES.get(str(key), "[80, 443]"),
+        "mapping": _MAPPINGS.get(str(key), "{path: /srv/lxc/web, access: read}"),
+    }
     words.update(error.get("ctx", {}))
     message = _MESSAGES.get(error["type"], "").format(**words) or error["msg"]
+    if error["type"] == "list_type" and error["input"] == "any":
+        message += "; only where UDP goes is not checked by port, and may be any"
     return document.problem(where, message)
 
 

@@ -60,6 +60,16 @@ class Document:
         return Problem(self.path, line, column, message)
 
 
+# What the parser says -> what to write instead.
+CURES = {
+    "cannot start any token": "indent with spaces, not with tabs; a text that begins with @, % or ` needs quotes",
+    "mapping values are not allowed": "a text with `: ` in it needs quotes, and a key a space behind its colon",
+    "could not find expected ':'": "write `key: value`, with a space behind the colon",
+    "found unexpected end of stream": "the quote that opens here is never closed",
+    "did not find expected ',' or": "a bracket that opens before this is never closed, or a comma is missing",
+}
+
+
 class _Reader:
     """Builds a Document from YAML events, without recursion into the parser."""
 
@@ -156,10 +166,12 @@ def read(path: Path) -> Document:
     try:
         return _Reader(path, yaml.parse(_text(path), Loader=loader)).read()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        is_quote = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
+        mark = (error.context_mark if is_quote else error.problem_mark) or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise RoleFileError([Problem(path, line, column, f"not YAML: {what}")]) from error
+        cure = next((f"; {cure}" for words, cure in CURES.items() if words in what), "")
+        raise RoleFileError([Problem(path, line, column, f"not YAML: {what}{cure}")]) from error
     except yaml.YAMLError as error:
         raise RoleFileError([Problem(path, 1, 1, f"not YAML: {' '.join(str(error).split())}")]) from error
     except RecursionError as error:

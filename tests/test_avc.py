@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelgen import avc
+from labelgen.errors import InputError
 
 ME = "system_u:system_r:lxc_web_t:s0:c1,c2"
 PORT = "system_u:object_r:ssh_port_t:s0"
@@ -148,3 +155,12 @@ def test_nothing_of_a_line_commands_a_terminal() -> None:
     found = avc.parse(line)
     assert found is not None
     assert all(text.isprintable() for text in (found.comm, found.target, found.source, found.tclass))
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, lambda _: b"(\xb5/\xfd$x", lambda _: b"\0\1"]
+)
+def test_what_is_no_text_is_not_called_a_log_without_denials(pack: Callable[[bytes], bytes]) -> None:
+    content = pack(FORMS["audit.log"].encode()).decode("utf-8", "replace")
+    with pytest.raises(InputError, match="no text"):
+        list(avc.Log(io.StringIO(content)))

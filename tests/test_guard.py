@@ -285,3 +285,10 @@ def test_a_module_that_was_changed_is_not_verified_as_it_was(built: Path, tmp_pa
     result = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert isinstance(result.exception, InputError)
     assert f"{name}: this file was changed after the build" in result.exception.message
+
+
+def test_modules_are_not_held_against_what_a_binary_hides(built: Path) -> None:
+    binary = bases.open_base(bases.locate("reference")).policy
+    result = CliRunner().invoke(command, ["--build", str(built), "--base", str(binary)], standalone_mode=False)
+    assert isinstance(result.exception, InputError)
+    assert "known only as a binary, and the build was made for modules" in result.exception.message

@@ -504,3 +504,16 @@ def test_what_categories_leave_open_is_told_by_what_it_is() -> None:
     told = "alg_socket read; file map; tcp_socket (all that it may do with its own); udp_socket read."
     assert acting.endswith(f"apart for: {told}")
     assert seen.endswith(f"(getattr, watch): {' '.join(sorted(seeing))}.")
+
+
+def test_what_lies_behind_a_domain_that_is_told_already_is_not_told(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """One rule leads to init, which starts every service of the host."""
+    more = tmp_path / "more.cil"
+    more.write_text("(allow lxc_domain init_t (process (transition)))\n(allow init_t httpd_t (process (transition)))\n")
+    verdict = reference_roles.verify(reference_roles.link(tmp_path, [more]))
+    for role in verdict.roles:
+        closed = [finding.message for finding in role.findings if finding.claim == "closed"]
+        assert closed
+        assert all(f"{role.domain} -> init_t" in message and "httpd_t" not in message for message in closed)

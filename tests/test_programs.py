@@ -15,7 +15,7 @@ import pytest
 from commandline import LABELGEN, NONET, Place, fake_program, in_namespace, shared_cache, without_program
 from pytest_subprocess import FakeProcess
 
-from labelgen import base, programs
+from labelgen import base, capabilities, programs
 from labelgen.errors import MachineError
 
 REFERENCE = Path(base.__file__).parent / "reference"
@@ -293,7 +293,7 @@ def test_linking_calls_secilc_as_hosts_link(fp: FakeProcess, tmp_path: Path) -> 
     name allowed, for policy version 33."""
     policy = tmp_path / "policy"
     fp.register(
-        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked")
+        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(capabilities.MAGIC + b"linked")
     )
     base.link([tmp_path / "a.cil", tmp_path / "b.cil"], True, policy)
     (call,) = fp.calls
@@ -308,7 +308,7 @@ def test_linking_calls_secilc_as_hosts_link(fp: FakeProcess, tmp_path: Path) -> 
 def test_linking_with_checks_leaves_them_on(fp: FakeProcess, tmp_path: Path) -> None:
     policy = tmp_path / "policy"
     fp.register(
-        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked")
+        [programs.find("secilc"), fp.any()], callback=lambda _: policy.write_bytes(capabilities.MAGIC + b"linked")
     )
     base.link([tmp_path / "a.cil"], False, policy, check=True)
     (call,) = fp.calls
@@ -321,7 +321,7 @@ def test_an_older_linker_is_asked_for_the_version_that_it_knows(fp: FakeProcess,
     """What the secilc of libsepol 3.1 said (Debian 11)."""
     policy, secilc = tmp_path / "policy", programs.find("secilc")
     fp.register([secilc, "-c", "33", fp.any()], returncode=1, stderr="Policy version must be between 15 and 32\n")
-    fp.register([secilc, "-c", "32", fp.any()], callback=lambda _: policy.write_bytes(base.BINARY_MAGIC + b"linked"))
+    fp.register([secilc, "-c", "32", fp.any()], callback=lambda _: policy.write_bytes(capabilities.MAGIC + b"linked"))
     base.link([tmp_path / "a.cil"], True, policy)
     first, second = ([str(argument) for argument in call][3:] for call in fp.calls)
     assert first == second

@@ -78,7 +78,9 @@ def test_an_unknown_or_missing_key_is_named_with_the_nearest(
         (with_network("  bind: {tcp: 80}"), "4:15", "list"),
         (with_network("  bind:\n    tcp:"), "5:9", "list"),
         (with_network("  bind: {tcp: []}"), "4:15", "empty"),
-        (with_network("  bind: [80]"), "4:9", "mapping"),
+        (with_network("  bind: [80]"), "4:9", "mapping is needed here, as in {tcp: [80]}"),
+        (with_network("  connect: any"), "4:12", "mapping is needed here, as in {tcp: [5432], udp: any}"),
+        (with_network("  connect: {tcp: any}"), "4:18", "only where UDP goes"),
         (with_network("  bind:"), "4:8", "mapping"),
         (with_network("  netlink: route"), "4:12", "list"),
         (with_network("  netlink: [rout]"), "4:13", "did you mean 'route'?"),
@@ -90,7 +92,15 @@ def test_an_unknown_or_missing_key_is_named_with_the_nearest(
         ("name: web\nsummary: x\nnetwork: all\n", "3:10", "'all'"),
         ("name: web\nsummary: x\nnetwork: [none]\n", "3:10", "none"),
         (f"{NONET}files: {{path: /srv/lxc/x, access: read}}\n", "4:8", "list"),
-        (f"{NONET}files: [/srv/lxc/x]\n", "4:9", "mapping"),
+        (f"{NONET}files: [/srv/lxc/x]\n", "4:9", "mapping is needed here, as in {path: /srv/lxc/web, access: read}"),
+        (with_file("/srv/lxc/x/*"), "5:12", "/srv/lxc/x(/.*)?"),
+        (with_file("/srv/x/**"), "5:12", "/srv/x(/.*)?"),
+        (with_file("/srv/lxc/x/*.html"), "5:12", "pattern of a shell"),
+        ("name: web\nsummary: x\nnetwork:\n\tbind: x\n", "4:1", "with spaces, not with tabs"),
+        ("name: web\nsummary: serves: all\n", "2:16", "needs quotes"),
+        ("name:web\nsummary: x\n", "2:8", "a space behind its colon"),
+        ('name: web\nsummary: "x\nnetwork: none\n', "2:10", "the quote that opens here is never closed"),
+        (with_network("  bind: {tcp: [80}"), "4:18", "a bracket that opens before this is never closed"),
         (with_file("/srv/lxc/x", "execute"), "5:32", "'execute' is not allowed here; write 'read' or 'write'"),
     ],
 )
@@ -430,6 +440,21 @@ def test_what_may_be_a_folder_without_its_content_is_told_with_the_cure(place: P
 def test_a_path_that_is_named_twice_in_a_role_is_refused(place: Place, second: str) -> None:
     place.role(f"{NONET}files:\n  - {{path: /srv/lxc/x, access: read}}\n  - {{path: /srv/lxc/x, {second}}}\n")
     place.build().refused("roles/web.yaml:6:", "/srv/lxc/x", "roles/web.yaml:5 already; name it once")
+
+
+@pytest.mark.parametrize("accesses", [("read", "write"), ("write", "read")])
+def test_two_paths_of_a_role_that_have_some_files_in_common_are_refused(
+    place: Place, accesses: tuple[str, str]
+) -> None:
+    """/srv/lxc/x/c has one label, by the order in which a host sorts the expressions: what that is of is not the
+    role's to say. Where one path is in the other, the inner one counts."""
+    paths = ("/srv/lxc/x/[a-c](/.*)?", "/srv/lxc/x/[c-e](/.*)?")
+    entries = "".join(f"  - {{path: '{path}', access: {access}}}\n" for path, access in zip(paths, accesses))
+    place.role(f"{NONET}files:\n{entries}")
+    done = place.build()
+    assert done.status == 1
+    assert "/srv/lxc/x/[a-c](/.*)?" in done.stdout
+    done.changed_nothing()
 
 
 def test_a_path_that_two_roles_name_is_refused(place: Place) -> None:

@@ -57,7 +57,7 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
     if as_json:
         terminal.echo_json([explanation.to_json(count) for explanation, count in found])
     else:
-        printing.explanations(found)
+        printing.explanations(found, bool(refused.passed_over))
     if refused.passed_over:
         click.echo(_passed_over(refused.passed_over), err=True)
     is_meant = all(explanation.kind in denials.MEANT for explanation, _ in found)
@@ -65,10 +65,11 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
 
 
 def _passed_over(lines: Sequence[int]) -> str:
-    which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} lines, the first of them line {lines[0]},"
+    some, they = (f"line {lines[0]}", "it is") if len(lines) == 1 else (f"{len(lines)} lines", "they are")
+    first = "" if len(lines) == 1 else f" (the first is line {lines[0]})"
     return (
-        f"{which} passed over: about a denial, and cut short, of two records, or written by a program that has none of "
-        "the kernel's"
+        f"passed over: {some} about denials that cannot be read{first}; {they} cut short, two in one, or not as "
+        "auditd, ausearch, dmesg and `journalctl -o short` write them"
     )
 
 

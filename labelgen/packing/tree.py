@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelgen import output
-from labelgen.errors import InputError, listed
+from labelgen.errors import InputError, listed, suggestion
 
 MANIFEST = output.MARK
 VERDICT = "verdict.json"
@@ -69,7 +69,10 @@ class Tree(NamedTuple):
         known = [module.role for module in self.modules if not module.is_shared]
         for name in roles:
             if name not in known:
-                raise InputError(f"the build in {self.folder} has no role '{name}'", f"it has {listed(known)}")
+                raise InputError(
+                    f"the build in {self.folder} has no role '{name}'{suggestion(name, known)}",
+                    f"it has {listed(known)}",
+                )
         return [module for module in self.modules if module.is_shared or not roles or module.role in roles]
 
 
