@@ -20,7 +20,7 @@ from labelgen.shipped import DEFAULT_PARENT, SHARED_MODULE
 @click.option("--parent", "parent", default=DEFAULT_PARENT, show_default=True, help="For lxc_base: the parent type.")
 @options.as_json
 def command(what: str, build_folder: Path, base: Optional[str], parent: str, as_json: bool) -> int:
-    """Print what a built role may do on the network; or, for lxc_base, what became of each rule of the parent."""
+    """Print what a built role may do on the network; or, for lxc_base, what became of the parent's rules."""
     if what == SHARED_MODULE:
         from labelgen import build  # noqa: PLC0415 - heavy, and `show ROLE` does without
 

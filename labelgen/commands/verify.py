@@ -44,7 +44,12 @@ def command(
 ) -> int:
     """Check the claims of roles again, and build nothing.
 
-    Against a base (as `build` would), or with --policy against a policy in which the roles are installed.
+    Against a base (as `build` would), or with --policy against a policy in which the roles are installed. Exit status 0
+    when every claim holds.
+
+    With --build each role is, against what it was when it was built: wider, it can do something more on the network;
+    broken, a claim fails otherwise; narrower, it can do less; or the same. What is wider and breaks no claim is no
+    failure; then see what changed, and build again.
     """
     if policy is not None and base is not None:
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
