@@ -94,7 +94,9 @@ def parse(line: str) -> Optional[Denial]:
     if not refused or not who:
         return None
     fields: dict[str, str] = dict(_FIELD.findall(refused["about"][: who.start("scontext")]))
-    perms, source = tuple(refused["perms"].split()), _label(who["scontext"])
+    after: dict[str, str] = dict(_FIELD.findall(who["after"]))
+    # Contexts that the loaded policy does not know are written behind those that it takes them for.
+    perms, source = tuple(refused["perms"].split()), _label(after.get("srawcon", who["scontext"]))
     if not perms or source.type == UNKNOWN:
         return None
     # name_connect is about the destination, everything else about the socket's own port.
@@ -102,12 +104,12 @@ def parse(line: str) -> Optional[Denial]:
     return Denial(
         perms,
         source,
-        _label(who["tcontext"]),
+        _label(after.get("trawcon", who["tcontext"])),
         who["tclass"],
         int(port) if _PORT.match(port) else None,
         _untrusted(fields.get("comm", "")),
         _untrusted(fields.get("path", fields.get("name", ""))),
-        dict(_FIELD.findall(who["after"])).get("permissive") == "1",
+        after.get("permissive") == "1",
         _hexadecimal(fields.get("ioctlcmd", "")),
     )
 

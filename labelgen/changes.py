@@ -390,8 +390,7 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
 
     before = of_build(folder)
     verified = build.verify_built(folder, inputs, progress)
-    if open_tree(folder).base_is_exact and not verified.base.exact:
-        # What modules show and a binary hides would make each role broken.
+    if open_tree(folder).base_is_exact and not verified.base.exact and not verified.verdict.holds:
         raise InputError(
             f"{verified.base.name} is known only as a binary, and the build was made for modules: what changed cannot "
             "be told from what a binary hides",

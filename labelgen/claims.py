@@ -16,7 +16,18 @@ from typing import Callable, Optional, Union
 from labelgen import conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
-from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, confined, confined_beside, leaves, single_level
+from labelgen.constraints import (
+    OBJECT,
+    ONE,
+    SYSTEM,
+    TWO,
+    Constraints,
+    Context,
+    confined,
+    confined_beside,
+    leaves,
+    single_level,
+)
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
@@ -51,7 +62,6 @@ from labelgen.role import Network, Ports, Role, RoleFile
 Where = tuple[Union[str, int], ...]
 
 # The categories of two containers of one host.
-ONE, TWO = ("c1", "c2"), ("c3", "c4")
 # Names that no policy can have: of an SELinux user and a role which no constraint names.
 UNNAMED = ("another user", "another role")
 

@@ -41,6 +41,10 @@ class Context:
         return self.user, self.role, self.low, self.high
 
 
+# The categories of two containers.
+ONE, TWO = ("c1", "c2"), ("c3", "c4")
+
+
 def single_level(user: str, role: str, type_name: str, *categories: str) -> Context:
     """A context at the lowest sensitivity with these categories, as container runtimes give them."""
     level = Level(0, frozenset(categories))

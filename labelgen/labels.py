@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from labelgen.constraints import OBJECT, ONE, SYSTEM, Context, Level, single_level
 from labelgen.derivation import FILE_CLASSES
 from labelgen.filecontexts import FileContext, FileContexts, is_within
 from labelgen.policy import Rule
@@ -78,8 +79,10 @@ def _starts(subject: Subject, rule: Rule) -> bool:
 
 
 def other_categories(subject: Subject) -> Iterator[Finding]:
-    """What the domain runs and makes has its own categories, or those that the parent's has."""
+    """What the domain runs and makes has its own categories, or those that the parent's has; what it makes where it may
+    make something, and its sockets, have its own whatever the parent's have."""
     rules = subject.verification.range_transitions
+    makes_in = subject.bit | subject.worst.get(("dir", "add_name"), 0)
     theirs: dict[tuple[str, str], int] = defaultdict(int)
     for source, target, tclass, levels in rules:
         if subject.policy.bits[source] & subject.policy.bits[subject.parent]:
@@ -90,7 +93,7 @@ def other_categories(subject: Subject) -> Iterator[Finding]:
             continue
         if tclass == "process":
             words = f"{subject.domain} changes its categories to {levels} when it runs {target}"
-        elif targets & ~theirs[tclass, levels]:
+        elif targets & (makes_in | ~theirs[tclass, levels]):
             words = f"what {subject.domain} makes in {target} ({tclass}) has the level {levels}, whatever its own is"
         else:
             continue
@@ -115,18 +118,40 @@ def unusable(subject: Subject) -> Iterator[Finding]:
             words = f"what {subject.domain} makes or runs ({default.tclass}) has a label that it may not use"
             yield subject.finding("able", words, (default.text,))
     yield from _of_another_role(subject)
+    yield from _not_made_at_their_level(subject)
     yield from labelled_its_own(subject, "able")
 
 
+def _not_made_at_their_level(subject: Subject) -> Iterator[Finding]:
+    """Sockets of its own, and files in its own, that a range_transition gives a level at which a constraint lets no
+    container make them."""
+    policy, sockets, files = subject.policy, subject.policy.socket_classes, subject.file_types
+    for source, target, tclass, levels in subject.verification.range_transitions:
+        own = (subject.domain,) if tclass in sockets else tuple(files.values()) if tclass in FILE_CLASSES else ()
+        for name in own:
+            if not (policy.bits[source] & subject.bit and policy.bits[target] & policy.bits.get(name, 0)):
+                continue
+            selinux_role = SYSTEM[1] if tclass in sockets else OBJECT
+            low, high = (Level(*level) for level in policy.levels(levels))
+            made = Context(SYSTEM[0], selinux_role, name, low, high)
+            mine = single_level(*SYSTEM, subject.domain, *ONE)
+            for constraint in subject.verification.constraints.refusing(mine, made, tclass, "create"):
+                words = (
+                    f"what {subject.domain} makes in {target} ({tclass}) has the level {levels}, at which it may not"
+                )
+                yield subject.finding("able", words, (constraint.text,))
+
+
 def labelled_its_own(subject: Subject, claim: str) -> Iterator[Finding]:
-    """What it makes elsewhere has a type of its own, which it may not create there or others may not open: `able` where
-    it is made in its own files, `complete` where in what it has with its parent. hooks.c, may_create, asks for the new
-    label."""
+    """What it makes in its own files has another type than these, which it may not create there or others may open:
+    `able`. What it makes in what it has with its parent has a type of its own, which those with whom it shares that may
+    not open: `complete`. hooks.c, may_create, asks for the new label."""
     files = subject.file_types.values()
     for rule in _about_made(subject, subject.domain):
-        is_own = rule.kind == "type_transition" and rule.default in (subject.domain, *files)
-        about = "able" if rule.target in files else "complete"
-        if is_own and rule.target != rule.default and claim == about:
+        is_in_own = rule.target in files
+        is_about = is_in_own or rule.default in (subject.domain, *files)
+        about = "able" if is_in_own else "complete"
+        if rule.kind == "type_transition" and is_about and rule.target != rule.default and claim == about:
             words = f"what {subject.domain} makes in {rule.target} ({rule.tclass}) is labelled {rule.default}"
             yield subject.finding(claim, words, (str(rule),))
 

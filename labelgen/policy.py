@@ -295,7 +295,7 @@ class Policy:
                 self._read_rules()
             if ahead:
                 self.role_transitions = ahead.result()
-        except (OSError, SyntaxError, reader.exception.SEToolsException) as error:
+        except (OSError, SyntaxError, UnicodeDecodeError, reader.exception.SEToolsException) as error:
             raise InputError(
                 f"{path}: setools cannot read this policy: {error}",
                 "a binary policy of version 33 or lower is needed, without extended permissions on netlink messages; "

@@ -71,6 +71,14 @@ def test_object_managers_write_about_the_bus_and_units(who: str) -> None:
     assert (found.source, found.tclass, found.permissive) == ("lxc_web_t", "service", True)
 
 
+def test_a_context_that_the_loaded_policy_does_not_know_is_told_as_it_was() -> None:
+    """security/selinux/avc.c, avc_audit_post_callback: of a container whose role is no longer installed."""
+    line = FORMS["audit.log"].replace(ME, "system_u:object_r:unlabeled_t:s0")
+    found = avc.parse(f'{line} srawcon="{ME}" trawcon="{PORT.replace("ssh", "gone")}"')
+    assert found is not None
+    assert (found.source, found.target, found.scontext.level) == ("lxc_web_t", "gone_port_t", "s0:c1,c2")
+
+
 def in_the_log(text: bytes) -> str:
     """As the kernel writes a string of others (kernel/audit.c: audit_log_n_untrustedstring)."""
     if any(byte == ord('"') or not 0x21 <= byte <= 0x7E for byte in text):
