@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from labelgen.errors import InputError, printable
+from labelgen.errors import UNPRINTABLE, InputError, printable
 
 UNKNOWN = "?"
 
@@ -120,7 +120,7 @@ def _untrusted(value: str) -> str:
     if re.fullmatch(r"(?:[0-9A-F]{2})+", value):
         content = bytes.fromhex(value)
         if any(byte == ord('"') or not 0x21 <= byte <= 0x7E for byte in content):
-            return printable(content.decode(errors="replace"))
+            return printable(content.decode(errors="replace")).replace("\n", UNPRINTABLE)
     return value.strip('"')
 
 

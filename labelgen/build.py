@@ -17,10 +17,10 @@ from labelgen.base import Base
 from labelgen.built import MANIFEST, REACH, VERDICT, BuiltTree, open_tree
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
-from labelgen.errors import InputError, LinkError, MachineError, ParentError, RoleFileError
+from labelgen.errors import InputError, LinkError, MachineError, ParentError, RoleFileError, listed
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
-from labelgen.gathering import gathered
+from labelgen.gathering import gathered, not_declared
 from labelgen.modules import RoleModule, role_modules
 from labelgen.origins import Origins
 from labelgen.policy import Policy
@@ -167,10 +167,18 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
         words = error.stderr
         for path in cil:
             words = words.replace(str(path), path.name)
+        missing = not_declared((path.read_bytes() for path in cil), base.cil.read_bytes())
+        if missing:
+            words += f"\nIt has no {listed(missing, MOST_MISSING)}, which the modules say something of."
         raise LinkError(
             f"the modules do not link onto the base {base.name}:\n{words}",
-            "the base is not the one they were made for, a template was changed, or the base contradicts itself",
+            "build for this base"
+            if missing
+            else "the base is not the one they were made for, a template was changed, or the base contradicts itself",
         ) from error
+
+
+MOST_MISSING = 8
 
 
 def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = False) -> Built:

@@ -62,3 +62,16 @@ def said_once(texts: Sequence[bytes]) -> list[bytes]:
         return is_first
 
     return [b"".join(line for line, required, is_inside in lines if is_needed(required, is_inside)) for lines in read]
+
+
+_DECLARED = re.compile(rb"\((?:type|typeattribute|typealias|role|roleattribute) ([\w.-]+)\)")
+
+
+def not_declared(modules: Iterable[bytes], base: bytes) -> list[str]:
+    """The types, attributes and roles that modules require and neither they nor a base (all in CIL) declare."""
+    required: set[bytes] = set()
+    declared = set(_DECLARED.findall(base))
+    for content in modules:
+        declared.update(_DECLARED.findall(content))
+        required.update(match[2] for match in map(_REQUIRED.match, map(bytes.lstrip, content.splitlines())) if match)
+    return sorted(name.decode() for name in required - declared)

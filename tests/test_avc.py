@@ -98,6 +98,7 @@ HOSTILE = [
     b"\x1b[31m",
     b"\x1dsrc=1",
     b"AB",
+    b"a\nb",
 ]
 
 
@@ -118,7 +119,7 @@ def test_nor_do_they_where_ausearch_writes_them_out(text: str) -> None:
     line = FORMS["ausearch -i"].replace("comm=nginx", f"comm={text}")
     found = avc.parse(line)
     assert found is None or (found.source, found.target, found.tclass) == ("lxc_web_t", "ssh_port_t", "tcp_socket")
-    assert found is not None or "\x1d" in text
+    assert found is not None or "\x1d" in text or "\n" in text
 
 
 FORGED = {

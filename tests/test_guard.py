@@ -257,6 +257,7 @@ def test_a_type_that_is_gone_breaks_every_role(built: Path, tmp_path: Path) -> N
     status, told = verify(built, base)
     assert (status, set(told["states"].values())) == (1, {"broken"})
     assert "do not link" in told["error"]
+    assert "It has no userfaultfd_anon_inode_t, which" in told["error"]
     assert told["verdict"] is None
 
 
