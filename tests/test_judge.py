@@ -249,3 +249,19 @@ def test_booleans_decide_alike_at_other_settings(reference_roles: BuiltRoles, tm
                     theirs = {n for n in policy.type_names if judge.allows(process(domain), thing(n), tclass, perm)}
                     assert theirs == set(policy.names(bits)), (domain, tclass, perm)
     assert differed > len(domains), "no setting made a difference: nothing was tried"
+
+
+def test_the_commands_of_sockets_are_those_of_its_own_and_what_is_never_in_force_is_nothing(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """The numbers are those of the reference's allowxperm rules for all containers."""
+    more = tmp_path / "more.cil"
+    more.write_text(
+        "(allowx lxc_dns_t container_t (ioctl udp_socket (0x1234)))\n(boolean never false)\n"
+        "(booleanif (and never (not never)) (true (allow lxc_domain self (udp_socket (create)))))\n"
+    )
+    policy = Policy(reference_roles.link(tmp_path, [more]))
+    reacher = Reacher(policy, port_table(policy))
+    assert reacher.of("lxc_dns_t").commands == {"udp_socket ioctl": [(0x5401, 0x5452), (0x8900, 0x89FF)]}
+    assert reacher.of("lxc_nonet_t").commands == {}
+    assert set(reacher.of("lxc_nonet_t").sockets()) <= UNIX_SOCKETS
