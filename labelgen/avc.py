@@ -73,6 +73,8 @@ _CONTEXTS = re.compile(
     r".*\bscontext=(?P<scontext>\S+) +tcontext=(?P<tcontext>\S+) +tclass=(?P<tclass>\w+)(?P<after>.*)\Z"
 )
 _FIELD = re.compile(r"\b(\w+)=(\"[^\"]*\"|\S+)")
+# Twice what a record of the kernel's may be (include/uapi/linux/audit.h: MAX_AUDIT_MESSAGE_LENGTH).
+LONGEST = 2 * 8970
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
@@ -83,11 +85,11 @@ def _label(text: str) -> Label:
 
 def parse(line: str) -> Optional[Denial]:
     """The denial in a line of audit.log, ausearch, dmesg or the journal; None for any other line, for one that is cut
-    short or lacks a part, and for one with two of them."""
+    short or lacks a part, and for one that is too long or has two of them."""
     # auditd puts what it adds to a record behind this sign (log_format = ENRICHED).
     line = printable(line.rstrip("\r\n").split("\x1d", 1)[0])
     before, *parts = _ABOUT.split(line)
-    if len(parts) != 1 or not _BEFORE.match(before):
+    if len(line) > LONGEST or len(parts) != 1 or not _BEFORE.match(before):
         return None
     refused = _PERMISSIONS.match(parts[0])
     who = _CONTEXTS.match(refused["about"]) if refused else None

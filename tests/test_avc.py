@@ -135,6 +135,7 @@ WRITTEN_BY_OTHERS = {
 UNREADABLE = {
     "cut short": FORMS["audit.log"][:-60],
     "two in one": f"{FORMS['audit.log']} {FORMS['audit.log']}",
+    "longer than any": FORMS["audit.log"].replace('"nginx"', '"' + 9000 * "scontext=" + '"'),
     "no permission": FORMS["audit.log"].replace("name_bind", ""),
     "no context": FORMS["audit.log"].replace(ME, "lxc_web_t"),
 }
