@@ -73,7 +73,7 @@ _CONTEXTS = re.compile(
     r".*\bscontext=(?P<scontext>\S+) +tcontext=(?P<tcontext>\S+) +tclass=(?P<tclass>\w+)(?P<after>.*)\Z"
 )
 _FIELD = re.compile(r"\b(\w+)=(\"[^\"]*\"|\S+)")
-# Twice what a record of the kernel's may be (include/uapi/linux/audit.h: MAX_AUDIT_MESSAGE_LENGTH).
+# Twice what a record of the kernel's may be (audit, lib/libaudit.h: MAX_AUDIT_MESSAGE_LENGTH).
 LONGEST = 2 * 8970
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
