@@ -278,6 +278,7 @@ class Policy:
     """
 
     def __init__(self, path: Path, to_verify: bool = False) -> None:
+        # mutate.py: 2 survive. What is not worked out ahead is when it is asked for.
         reader = setools_reader()
         self.path = path
         self.levels = cache(self._levels)

@@ -392,6 +392,26 @@ def test_files_of_modules_that_name_a_program_are_told(reference_roles: BuiltRol
 
 
 @pytest.mark.parametrize(
+    ("filesystem", "path", "told"),
+    [
+        ("sysfs", "/module/nfs/", "/sys/module/nfs/parameters/cache_getent"),
+        ("sysfs", "/module/nfsd/", "/sys/module/nfsd/parameters/cltrack_prog"),
+        ("sysfs", "/module/drbd/", "/sys/module/drbd/parameters/usermode_helper"),
+        ("sysfs", "/devices/system/machinecheck", "/sys/devices/system/machinecheck/machinecheck0/trigger"),
+    ],
+)
+def test_each_of_these_files_is_told_alone(
+    reference_roles: BuiltRoles, tmp_path: Path, filesystem: str, path: str, told: str
+) -> None:
+    label = "(system_u object_r local_helper_t ((s0) (s0)))"
+    labelled = f'(type local_helper_t)(roletype object_r local_helper_t)\n(genfscon {filesystem} "{path}" {label})\n'
+    for role in verified_with(reference_roles, tmp_path, labelled, "local_helper_t", "write").roles:
+        found = [text for text in role.limits if "names a program that the kernel starts outside" in text]
+        assert [text for text in found if text.startswith(f"It may write to {told} as")]
+        assert not any("/sys/fs/ocfs2" in text for text in found)
+
+
+@pytest.mark.parametrize(
     ("perm", "words"), [("sys_boot", "may start another kernel"), ("sys_rawio", "may write to the machine's ports")]
 )
 def test_capabilities_that_are_the_machine_itself_are_told_where_libsepol_lets_by(
