@@ -216,7 +216,9 @@ def test_what_is_kept_of_a_reach_is_the_same_reach() -> None:
     assert [replace(each, ports=PORTS) for each in read] == found
     assert all(each.ports.segments == PORTS.segments for each in read)
     assert len(kept["shared"]) == 3
-    assert len(pickle.loads(pickle.dumps(found))[1].own.granting) == 2
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert len(again[1].own.granting) == 2
 
 
 def test_a_rule_about_an_attribute_is_said_with_it() -> None:
