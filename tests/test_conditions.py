@@ -130,6 +130,14 @@ def test_where_a_smallest_setting_would_take_too_long_a_setting_that_suffices_is
     assert found is None or _suffices(tree, found)
 
 
+def test_it_is_sought_no_longer_than_it_may() -> None:
+    condition = conditions.parse_postfix(["a", "b", "||"])
+    instead = mock.Mock(return_value=(("a", True),))
+    with mock.patch.object(conditions, "MOST_PARTS", 0), mock.patch.object(conditions, "_shortest", instead):
+        assert UNCACHED(condition) == (("a", True),)
+    instead.assert_called_once_with(condition)
+
+
 def test_a_condition_on_every_boolean_of_a_large_policy_is_no_matter_of_depth() -> None:
     names = [f"b{number:03d}" for number in range(450)]
     found = conditions.parse_postfix([names[0], *(word for name in names[1:] for word in (name, "&&"))])

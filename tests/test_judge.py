@@ -265,3 +265,8 @@ def test_the_commands_of_sockets_are_those_of_its_own_and_what_is_never_in_force
     assert reacher.of("lxc_dns_t").commands == {"udp_socket ioctl": [(0x5401, 0x5452), (0x8900, 0x89FF)]}
     assert reacher.of("lxc_nonet_t").commands == {}
     assert set(reacher.of("lxc_nonet_t").sockets()) <= UNIX_SOCKETS
+    # Of the reference's constraints only those on the network: sockets and netif (constraints.cil).
+    constraints = reacher.of("lxc_dns_t").constraints
+    assert ("netif", ("egress", "ingress")) in {(found.tclass, found.perms) for found in constraints}
+    assert {found.tclass for found in constraints} <= policy.network.classes
+    assert all(found.text.startswith(("mlsconstrain", "constrain")) for found in constraints)
