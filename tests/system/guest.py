@@ -40,6 +40,7 @@ SHOW = "cat /proc/self/attr/current; echo; cd /proc/sys/net/ipv4; cat tcp_fastop
 
 # Emulated, a command takes up to ten times its usual time.
 COMMAND_SECONDS = 120
+MOST_SAID = 200_000  # characters of what a command prints; a verdict on four roles has a tenth of that
 READY_SECONDS = 90
 EVIDENCE_SECONDS = 5
 
@@ -75,7 +76,7 @@ def run(*command: str, timeout: float = COMMAND_SECONDS) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"status": None, "out": "", "err": f"no end within {timeout} s"}
-    return {"status": done.returncode, "out": done.stdout[-20000:], "err": done.stderr[-2000:]}
+    return {"status": done.returncode, "out": done.stdout[-MOST_SAID:], "err": done.stderr[-2000:]}
 
 
 def prepare_volumes() -> None:
@@ -217,7 +218,7 @@ done
                 self._process.kill()
                 return {"status": None, "out": "", "err": f"no answer: {held}"}
             held += more.decode("utf-8", "replace")
-        return {"status": int(done[3]), "out": done[1][-20000:], "err": done[2][-2000:]}
+        return {"status": int(done[3]), "out": done[1][-MOST_SAID:], "err": done[2][-2000:]}
 
 
 def attempt_all(
