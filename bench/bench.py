@@ -299,6 +299,10 @@ def further_role(bare: Bare, spec: str, few: Path, many: Path, further: int, rep
     return each, Cost(compiled.wall / len(sample), compiled.processor / len(sample), 0), most
 
 
+# Of fewer roles all that they add is less than what the linker takes more or less from run to run.
+ENOUGH = 1000
+
+
 def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scratch: Path, repeat: int) -> None:
     """Builds of more and more roles."""
     few, fewest = scratch / f"roles{numbers[0]}", numbers[0]
@@ -313,10 +317,8 @@ def growing(base: bases.Base, spec: str, numbers: Sequence[int], read: Cost, scr
             linked_first = linked
         else:
             each, each_bare, cost = further_role(bare, spec, few, roles, number - fewest, repeat)
-            note = (
-                f"; a further role {each.wall * 1000:.1f} ms, beside it "
-                f"{each_bare.wall * 1000:.1f} ms: {ratio(each, each_bare, 2)}"
-            )
+            note = f"; a further role {each.wall * 1000:.1f} ms, beside it {each_bare.wall * 1000:.1f} ms"
+            note += f": {ratio(each, each_bare, 2)}" if number >= ENOUGH else ""
             link_each = (linked.processor - linked_first.processor) / (number - fewest) * 1000
             note += f"; of it secilc alone {link_each:.1f} ms of processor"
         line(f"labelgen build, {number} role{'s' if number > 1 else ''}", cost, target(cost.memory, 500, "MB") + note)
