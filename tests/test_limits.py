@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest import mock
 
 import pytest
 from bases import BuiltRoles, OnBase
@@ -14,7 +15,7 @@ from judge import Judge, port_types, process, thing
 from sabotages import on_binary, told_limits
 
 from labelgen import base as bases
-from labelgen import build
+from labelgen import build, claims
 from labelgen.claims import ALONE, KEPT_APART, Subject, Verification
 from labelgen.derivation import FILE_CLASSES
 from labelgen.network import PROTOCOLS
@@ -537,3 +538,50 @@ def test_what_lies_behind_a_domain_that_is_told_already_is_not_told(
         closed = [finding.message for finding in role.findings if finding.claim == "closed"]
         assert closed
         assert all(f"{role.domain} -> init_t" in message and "httpd_t" not in message for message in closed)
+
+
+def _subject(roles: BuiltRoles, policy: Policy, name: str) -> Subject:
+    file = next(file for file in roles.prepared.files if file.role.name == name)
+    return Subject(Verification(policy, (file,)), file.role, file)
+
+
+def test_what_one_may_become_is_asked_of_its_own_categories_and_others_too(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """The constraint asks the same of both: signals to {c3,c4} it refuses, and becoming {c1,c2,c3,c4} it does not."""
+    edits = {
+        "base": [
+            ("(mlsconstrain (process (transition sigkill sigstop signal ptrace", OF_PROCESSES),
+            ("share getattr dyntransition getrlimit))", "share getattr getrlimit))"),
+            ("(constrain (process (transition dyntransition ", "(constrain (process (transition "),
+        ]
+    }
+    subject = _subject(reference_roles, Policy(reference_roles.link(tmp_path, edits=edits)), "web")
+    assert claims._refused(subject, subject.domain, ("process", "signal"))
+    assert not claims._refused(subject, subject.domain, ("process", "dyntransition"))
+
+
+OF_PROCESSES = """(mlsconstrain (process (signal dyntransition)) (domby h1 h2))
+(mlsconstrain (process (transition sigkill sigstop ptrace"""
+
+
+def test_what_a_constraint_asks_of_ones_own_type_is_not_what_it_asks_of_files(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """Whatever sets the constraints name."""
+    more = tmp_path / "more.cil"
+    more.write_text("(constrain (msgq (associate)) (eq t1 t2))\n")
+    subject = _subject(reference_roles, Policy(reference_roles.link(tmp_path, [more])), "web")
+    with mock.patch.object(subject.verification.constraints, "seen_as", lambda _: 0):
+        assert claims._refused(subject, "container_file_t", ("msgq", "associate"))
+        assert not claims._refused(subject, subject.domain, ("msgq", "associate"))
+
+
+def test_capabilities_and_what_else_one_has_alone_are_nothing_between_two_containers(
+    reference_roles: BuiltRoles, linked: Path
+) -> None:
+    for role in reference_roles.verify(linked).roles:
+        told = next(text for text in role.limits if "do not keep two containers of one role apart" in text)
+        classes = {part.split()[0] for part in told.split(": ", 1)[1].split("; ")}
+        assert classes
+        assert not classes & {"capability", "capability2", "cap_userns", "cap2_userns", "security", "system"}
