@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from labelgen.policy import Policy
-from labelgen.ports import joined, runs
+from labelgen.ports import Ranges, joined, runs
 
 # Version of IP -> its last address.
 LAST = {4: 2**32 - 1, 6: 2**128 - 1}
-
-Ranges = list[tuple[int, int]]
 
 
 class Run(NamedTuple):
@@ -57,10 +55,6 @@ class Addresses(NamedTuple):
         """The addresses that have one of the types."""
         return joined((run.low, run.high) for run in self.runs[version] if run.type in types)
 
-    def interface(self, name: str) -> str:
-        """The type of an interface."""
-        return self.interfaces.get(name, self.others)
-
     def to_json(self) -> Any:
         """For programs."""
         return {
@@ -74,22 +68,6 @@ class Addresses(NamedTuple):
         """What `to_json` kept. Raises KeyError, TypeError, ValueError or AttributeError where it is not that."""
         found = {version: tuple(Run(*row) for row in data["runs"][str(version)]) for version in LAST}
         return cls(found, dict(data["interfaces"].items()), data["others"])
-
-
-def without(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> Ranges:
-    """The numbers of the `ranges` that no other range holds."""
-    gone, found = joined(others), []
-    for low, high in joined(ranges):
-        rest = low
-        for start, end in gone:
-            if end < rest or start > high:
-                continue
-            if start > rest:
-                found.append((rest, start - 1))
-            rest = end + 1
-        if rest <= high:
-            found.append((rest, high))
-    return found
 
 
 def as_text(version: int, ranges: Iterable[tuple[int, int]]) -> str:

@@ -169,16 +169,13 @@ def _link(base: Base, cil: Sequence[Path], policy: Path) -> None:
             words = words.replace(str(path), path.name)
         missing = not_declared((path.read_bytes() for path in cil), base.cil.read_bytes())
         if missing:
-            words += f"\nIt has no {listed(missing, MOST_MISSING)}, which the modules say something of."
+            words += f"\nIt has no {listed(missing)}, which the modules say something of."
         raise LinkError(
             f"the modules do not link onto the base {base.name}:\n{words}",
             "build for this base"
             if missing
             else "the base is not the one they were made for, a template was changed, or the base contradicts itself",
         ) from error
-
-
-MOST_MISSING = 8
 
 
 def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = False) -> Built:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from labelgen import addresses
 from labelgen import output as outputs
 from labelgen.access import Access
-from labelgen.addresses import Ranges
 from labelgen.built import Told, open_tree
 from labelgen.derivation import DOMAIN
 from labelgen.errors import InputError
 from labelgen.network import EXTENDED_SOCKETS, LEADING, PROTOCOLS, TALKS
 from labelgen.policy import Policy
-from labelgen.ports import as_text, of_text
+from labelgen.ports import Ranges, as_text, of_text, without
 from labelgen.reach import Reach, Reacher, port_table
 from labelgen.shipped import role_of
 
@@ -200,7 +199,7 @@ def _beyond(access: Access, domain: str) -> Iterator[str]:
     policy = access.policy
     if domain in policy.permissive:
         yield "permissive: nothing is refused to it"
-    leading = dict.fromkeys((tclass, perm) for tclass, perms in LEADING.items() for perm in perms)
+    leading = {(tclass, perm) for tclass, perms in LEADING.items() for perm in perms}
     for key, bits in sorted(access.outgoing(domain).worst().items()):
         found = bits if key in leading else bits & policy.undoing.get(key, 0)
         if policy.network.writes(key[0], (key[1],)):
@@ -296,19 +295,17 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
     # A socket that is new or gone brings all of its permissions; saying so once is enough.
     whole = old.names.get("sockets", set()) ^ new.names.get("sockets", set())
     for what, version in sorted({*old.addresses, *new.addresses}):
-        had, has = old.addresses.get((what, version), []), new.addresses.get((what, version), [])
-        for sign, ranges in (("+", addresses.without(has, had)), ("-", addresses.without(had, has))):
-            if ranges and what.split()[0] not in whole:
+        if what.split()[0] not in whole:
+            had, has = (surface.addresses.get((what, version), []) for surface in (old, new))
+            for sign, ranges in _of_ranges(had, has):
                 yield sign, f"{what} on {addresses.as_text(version, ranges)}"
     for what in sorted({*old.interfaces, *new.interfaces}):
         yield from _of_interfaces(
             what, old.interfaces.get(what, NO_INTERFACES), new.interfaces.get(what, NO_INTERFACES)
         )
     for what in sorted(old.commands.keys() & new.commands.keys()):
-        had, has = old.commands[what], new.commands[what]
-        for sign, ranges in (("+", addresses.without(has, had)), ("-", addresses.without(had, has))):
-            if ranges:
-                yield sign, f"{what} {', '.join(map(_command, ranges))}"
+        for sign, ranges in _of_ranges(old.commands[what], new.commands[what]):
+            yield sign, f"{what} {', '.join(map(_command, ranges))}"
     for kind in sorted({*old.names, *new.names}):
         was, now = old.names.get(kind, set()), new.names.get(kind, set())
         if kind == "permissions":
@@ -317,6 +314,12 @@ def _differences(old: Surface, new: Surface) -> Iterator[tuple[str, str]]:
         yield from (("-", name) for name in sorted(was - now))
     yield from (("+", name) for name in sorted(old.lacking - new.lacking))
     yield from (("-", name) for name in sorted(new.lacking - old.lacking))
+
+
+def _of_ranges(old: Ranges, new: Ranges) -> Iterator[tuple[str, Ranges]]:
+    for sign, ranges in (("+", without(new, old)), ("-", without(old, new))):
+        if ranges:
+            yield sign, ranges
 
 
 def _command(ends: tuple[int, int]) -> str:
@@ -388,9 +391,9 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     """
     from labelgen import build  # noqa: PLC0415
 
-    before = of_build(folder)
+    before, tree = of_build(folder), open_tree(folder)
     verified = build.verify_built(folder, inputs, progress)
-    if open_tree(folder).base_is_exact and not verified.base.exact and not verified.verdict.holds:
+    if tree.base_is_exact and not verified.base.exact and not verified.verdict.holds:
         raise InputError(
             f"{verified.base.name} is known only as a binary, and the build was made for modules: what changed cannot "
             "be told from what a binary hides",
@@ -402,7 +405,7 @@ def standing(folder: Path, inputs: build.Inputs, progress: build.Progress) -> St
     states = {
         role.role: state((c for c in found if c.role == role.role), role.holds) for role in verified.verdict.roles
     }
-    same = open_tree(folder).base_digest == verified.base.digest
+    same = tree.base_digest == verified.base.digest
     return Standing(verified.base, same, states, found, verified.verdict)
 
 

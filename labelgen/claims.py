@@ -61,7 +61,6 @@ from labelgen.role import Network, Ports, Role, RoleFile
 
 Where = tuple[Union[str, int], ...]
 
-# The categories of two containers of one host.
 # Names that no policy can have: of an SELinux user and a role which no constraint names.
 UNNAMED = ("another user", "another role")
 

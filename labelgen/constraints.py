@@ -41,7 +41,7 @@ class Context:
         return self.user, self.role, self.low, self.high
 
 
-# The categories of two containers.
+# The categories of two containers of one host.
 ONE, TWO = ("c1", "c2"), ("c3", "c4")
 
 

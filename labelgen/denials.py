@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from labelgen.avc import Denial
 from labelgen.errors import LabelgenError
@@ -62,16 +62,25 @@ ANY_PORT = "PORT"
 MEANT = ("deliberate", "mcs", "other")
 
 
+def _protocol(denial: Denial) -> str:
+    return next((p.name for p in PROTOCOLS.values() if p.tclass == denial.tclass), "")
+
+
+def _number(denial: Denial) -> Optional[int]:
+    return denial.port if denial.port is not None and 1 <= denial.port <= LAST_PORT else None
+
+
 def _port_line(denial: Denial, ports: PortTable, action: str) -> str:
-    protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == denial.tclass), "")
+    protocol = _protocol(denial)
     return f"{action}: {{{protocol}: [{_port(denial, ports, protocol)}]}}" if protocol else ""
 
 
 def _port(denial: Denial, ports: PortTable, protocol: str) -> str:
     """How a role file names the port: by its number, else by its type, unless a role file may not: the type stands for
     no service in particular, is a role's own, or has no port."""
-    if denial.port is not None and 1 <= denial.port <= LAST_PORT:
-        return str(denial.port)
+    number = _number(denial)
+    if number is not None:
+        return str(number)
     nameless = denial.target in CATCH_ALL_PORT_TYPES or denial.target.startswith("lxc_")
     return ANY_PORT if nameless or not ports.of_type(protocol, denial.target) else denial.target
 
@@ -86,7 +95,7 @@ def _create_line(denial: Denial, _: PortTable) -> str:
         return f"netlink: [{tclass[len('netlink_') : -len('_socket')]}]"
     if tclass == "udp_socket":
         return "connect: {udp: any}"
-    protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == tclass), "")
+    protocol = _protocol(denial)
     return f"bind: {{{protocol}: [{ANY_PORT}]}} or connect: {{{protocol}: [{ANY_PORT}]}}" if protocol else ""
 
 
@@ -183,8 +192,7 @@ def _not_declared(denial: Denial, reach: Reach, name: str, what: str) -> Explana
 
 def _relabelled(denial: Denial, reach: Reach) -> str:
     """What has another label than in the build, where the role may use it by that one; empty where nothing has."""
-    protocol = next((p.name for p in PROTOCOLS.values() if p.tclass == denial.tclass), "")
-    port = denial.port if denial.port is not None and 1 <= denial.port <= LAST_PORT else None
+    protocol, port = _protocol(denial), _number(denial)
     for perm, ask in (("name_bind", reach.can_bind), ("name_connect", reach.can_connect)):
         if perm in denial.perms and protocol and port is not None:
             (segment,) = reach.ports.within(protocol, port, port)

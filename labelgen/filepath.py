@@ -23,9 +23,9 @@ POSSESSIVE = re.compile(r"(?<!\\)[*+?]\+")
 
 # How an expression ends that means what is in a folder too.
 BELOW = ("(/.*)?", "(/.+)?", "(/.*)", "(/.+)", ".*", ".+", "]*", "]+")
-# Names that a folder hardly has; others, such as example.org, it may.
 # As a regular expression it would be any number of slashes.
 GLOB = re.compile(r"/\*")
+# Names that a folder hardly has; others, such as example.org, it may.
 ENDING_OF_A_FILE = re.compile(
     r"\.(cfg|cf|cnf|conf|crt|csv|db|env|html?|ini|jar|js|json|key|log|pem|php|py|sock|sqlite3?|toml|txt|xml|ya?ml|zone)\Z"
 )

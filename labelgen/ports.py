@@ -13,6 +13,8 @@ from labelgen.policy import Portcon
 
 LAST_PORT = 65535
 
+Ranges = list[tuple[int, int]]
+
 
 class Segment(NamedTuple):
     """A run of port numbers, both ends included, that one portcon (or the initial SID `port`) labels."""
@@ -118,14 +120,30 @@ def own_port_type_names(role: str, replaced: Iterable[str]) -> set[str]:
     return {own_port_type(role, name, only) for name in ("", *replaced) for only in ("", "bind", "connect")}
 
 
-def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Ranges in order, neighbours joined."""
-    found: list[tuple[int, int]] = []
+    found: Ranges = []
     for low, high in sorted(ranges):
         if found and low <= found[-1][1] + 1:
             found[-1] = (found[-1][0], max(high, found[-1][1]))
         else:
             found.append((low, high))
+    return found
+
+
+def without(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> Ranges:
+    """The numbers of the `ranges` that no other range holds."""
+    gone, found = joined(others), []
+    for low, high in joined(ranges):
+        rest = low
+        for start, end in gone:
+            if end < rest or start > high:
+                continue
+            if start > rest:
+                found.append((rest, start - 1))
+            rest = end + 1
+        if rest <= high:
+            found.append((rest, high))
     return found
 
 

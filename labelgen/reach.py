@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from labelgen import conditions
 from labelgen.access import Xperms
-from labelgen.addresses import Addresses, Ranges
+from labelgen.addresses import Addresses
 from labelgen.conditions import Condition
 from labelgen.network import (
     CAPABILITY_CLASSES,
@@ -27,7 +27,7 @@ from labelgen.network import (
     asked_class,
 )
 from labelgen.policy import Guard, Policy, Rule
-from labelgen.ports import PortTable, Segment, as_text, joined
+from labelgen.ports import PortTable, Ranges, Segment, as_text, joined
 
 if TYPE_CHECKING:
     from labelgen.origins import Origins

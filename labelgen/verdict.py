@@ -30,7 +30,7 @@ from labelgen.network import (
     asked_of_peers,
 )
 from labelgen.policy import Policy
-from labelgen.ports import Segment, as_text
+from labelgen.ports import Ranges, Segment, as_text, without
 from labelgen.reach import Reach
 from labelgen.role import Network, Ports, Role
 from labelgen.sharing import shared_out
@@ -178,17 +178,9 @@ def _declared(subject: Subject, ports: Iterable[Union[Ports, str]], protocol: st
     return ranges
 
 
-def _beside(segment: Segment, declared: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _beside(segment: Segment, declared: Iterable[tuple[int, int]]) -> Ranges:
     """What is left of a segment without the declared ranges."""
-    low = segment.low
-    for start, end in sorted(declared):
-        if start > segment.high:
-            continue
-        if start > low:
-            yield low, start - 1
-        low = max(low, end + 1)
-    if low <= segment.high:
-        yield low, segment.high
+    return without([(segment.low, segment.high)], declared)
 
 
 def neighbours(subject: Subject) -> Iterator[Neighbour]:

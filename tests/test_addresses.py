@@ -9,9 +9,9 @@ from bases import BuiltRoles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgen.addresses import LAST, Addresses, as_text, without
+from labelgen.addresses import LAST, Addresses, as_text
 from labelgen.policy import Policy
-from labelgen.ports import runs
+from labelgen.ports import runs, without
 
 RANGE = st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda ends: (min(ends), max(ends)))
 RANGES = st.lists(RANGE, max_size=8)
@@ -68,7 +68,7 @@ def test_every_address_has_the_type_that_the_policy_in_its_order_gives(reference
         (kind,) = (run.type for run in found.runs[at.version] if run.low <= int(at) <= run.high)
         assert kind == wanted, address
     assert set(found.types) == {"inaddr_any_node_t", "lo_node_t", "link_local_node_t", "multicast_node_t", "node_t"}
-    assert (found.interface("lo"), found.interface("eth0")) == ("lo_netif_t", policy.initial_sids["netif"])
+    assert (found.interfaces, found.others) == ({"lo": "lo_netif_t"}, policy.initial_sids["netif"])
 
 
 def test_what_is_kept_of_addresses_is_the_same(reference_roles: BuiltRoles) -> None:
