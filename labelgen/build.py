@@ -40,13 +40,15 @@ TOOLS = ("checkmodule", "semodule_package", "pp", "secilc", "checkpolicy")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a build is made of; base_is: digest and name of a base that was elsewhere before, and keeps its name."""
+    """What a build is made of; base_is: digest and name of a base that was elsewhere before, and keeps its name;
+    at_worst: of a binary base everything counts that it may hide."""
 
     roles: Path
     names: tuple[str, ...]
     base: Optional[str]
     templates: Path
     base_is: Optional[tuple[str, str]] = None
+    at_worst: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ def build(inputs: Inputs, destination: Path, progress: Progress, keep: bool = Fa
             base_ports=prepared.facts.ports,
             file_contexts=file_contexts(linked, prepared.base),
             origins=Origins(policy, prepared.base, [cil for module in compiled for cil in module.linked]),
+            at_worst=inputs.at_worst,
         )
         result = verdict(verification)
         if not result.holds:
@@ -408,6 +411,7 @@ def verify_built(build_folder: Path, inputs: Inputs, progress: Progress) -> Buil
             base_ports=known.ports,
             file_contexts=file_contexts(policy, base),
             origins=Origins(linked, base, open_tree(build_folder).linked()),
+            at_worst=inputs.at_worst,
         )
         return Built(verdict(verification), base, notice, linked.aliases)
 

@@ -186,8 +186,8 @@ class Subject:
         return not_kept_apart(self)
 
     @cached_property
-    def not_taken(self) -> dict[str, list[str]]:
-        """claim -> the sets of a binary base that would break it, if it were in them, and are not taken to hold it."""
+    def not_taken(self) -> dict[str, hidden.NotTaken]:
+        """claim -> what a binary base may hide that would break it, and is not taken to be so."""
         return {} if self.verification.exact else hidden.not_taken(self, _allowed)
 
     @cached_property
@@ -270,7 +270,8 @@ def _some(names: list[str]) -> str:
 class Verification:
     """The linked policy with the roles that are verified on it.
 
-    exact: the policy was linked from modules; without it the hidden rules of a binary base are taken at their worst.
+    exact: the policy was linked from modules; without it what a binary base may hide is taken to be there as far as
+    policies of distributions allow, and with at_worst all of it (hidden).
     base_ports: the ports of the base alone; file_contexts: those that were linked; origins:
     which module states a rule. All only where known.
     """
@@ -282,6 +283,7 @@ class Verification:
     base_ports: Optional[PortTable] = None
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
+    at_worst: bool = False
     kept_apart: dict[tuple[int, int, bool, bool, frozenset[tuple[object, ...]]], bool] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -542,8 +544,18 @@ def network(subject: Subject) -> Iterator[Finding]:
     yield from subject.excess("network", excess, "has network that its role file does not declare", ("network",))
     yield from _ports_elsewhere(subject)
     yield from _retagged(subject)
-    if not subject.verification.exact:
-        yield from hidden.network(subject, _allowed)
+    yield from _hidden(subject, "network")
+
+
+def _hidden(subject: Subject, claim: str) -> Iterator[Finding]:
+    """What a binary base may hide that would break a claim."""
+    if subject.verification.exact:
+        return
+    yield from hidden.taken(subject, claim, _allowed)
+    if subject.verification.at_worst and claim in subject.not_taken:
+        left = subject.not_taken[claim]
+        words = f"at the worst it cannot be shown {left.in_words(subject.domain)}"
+        yield subject.finding(claim, f"{words}; verify on the modules of the base", left.rules)
 
 
 def _retagged(subject: Subject) -> Iterator[Finding]:
@@ -769,8 +781,7 @@ def contained(subject: Subject) -> Iterator[Finding]:
         yield from subject.excess("contained", excess, message, ("parent",), lambda *of: _had(subject, *of))
     yield from _beyond_xperms(subject)
     yield from _beyond_access(subject)
-    if not subject.verification.exact:
-        yield from hidden.contained(subject)
+    yield from _hidden(subject, "contained")
 
 
 def _beyond_access(subject: Subject) -> Iterator[Finding]:
@@ -879,8 +890,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
     for target, key, constraint in refused.refused_beside_parent(subject):
         words = f"a constraint keeps {subject.domain} from what {subject.parent} may do: "
         yield subject.finding("complete", f"{words}{target}:{key[0]} {key[1]}", (constraint.text,), where=("parent",))
-    if not subject.verification.exact:
-        yield from hidden.complete(subject)
+    yield from _hidden(subject, "complete")
 
 
 def _narrower_xperms(subject: Subject) -> Iterator[Finding]:
@@ -946,8 +956,7 @@ def separate(subject: Subject) -> Iterator[Finding]:
     yield from labels.given_elsewhere(subject)
     yield from labels.other_categories(subject)
     yield from labels.made_otherwise(subject)
-    if not subject.verification.exact:
-        yield from hidden.separate(subject)
+    yield from _hidden(subject, "separate")
 
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
@@ -1228,8 +1237,7 @@ def closed(subject: Subject) -> Iterator[Finding]:
             yield from found
             if not found:  # what lies behind one that is told already would only drown it
                 paths.append((*path, target))
-    if not subject.verification.exact:
-        yield from hidden.closed(subject)
+    yield from _hidden(subject, "closed")
 
 
 def _led_too_far(subject: Subject, path: tuple[str, ...], key: Key) -> Iterator[Finding]:

@@ -6,13 +6,16 @@ is made are written out for each type there.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
-from labelgen.derivation import OWN_ATTRIBUTES
+from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
+from labelgen.errors import listed
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
 
 Item = TypeVar("Item", bound=Any)
+Holding = Callable[[Policy, frozenset[str], int], tuple[str, ...]]
 Filters = Mapping[tuple[str, str, int], set[int]]
 
 # Attributes that the policies of distributions declare and give to one type at a time (`attribute domain;` in the
@@ -35,6 +39,7 @@ virt_domain
 """
 DECLARED = frozenset(_NAMES.split())
 
+MOST_SETS = 3  # that a finding names
 FEW = 3  # so many types at most are taken to have been left out of a set one by one
 
 
@@ -83,6 +88,17 @@ def _holding_rather(policy: Policy, mine: frozenset[str], roles: int) -> tuple[s
     )
 
 
+@lru_cache(maxsize=16)
+def _without_a_name(policy: Policy, alike: int) -> tuple[str, ...]:
+    """The sets to which a compiler gave their name, and which hold some of the types `alike`. In modules a set that
+    leaves types out has none (libsepol, module_to_cil.c: NAME_typeattr_1)."""
+    return tuple(
+        name
+        for name, bits in sorted(policy.attributes.items())
+        if GENERATED.match(name) and not ours.is_of_shared(name) and bits & alike
+    )
+
+
 def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
     """A type's attributes, and the bitset of the types of all roles."""
     roles = subject.verification.role_domains | subject.verification.private
@@ -122,6 +138,23 @@ def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: len(policy.naming_source(name))))
 
 
+@lru_cache(maxsize=4)
+def _domain_bits(policy: Policy, roles: int) -> int:
+    """The domains that are no roles, as a bitset."""
+    return sum(policy.bits[name] for name in _domains(policy, roles))
+
+
+@lru_cache(maxsize=4)
+def _file_bits(policy: Policy, roles: int) -> int:
+    """The types that files may have (filesystem associate), those of roles aside, as a bitset."""
+    found = 0
+    for names in (policy.types, policy.attributes):
+        for name in names:
+            if any("associate" in rule.perms for rule in policy.naming_source(name) if rule.tclass == "filesystem"):
+                found |= policy.bits[name]
+    return found & ~roles
+
+
 @lru_cache(maxsize=64)
 def _common(
     policy: Policy, names: tuple[str, ...], few: int, items: Callable[[Policy, str], set[Item]]
@@ -149,34 +182,80 @@ def _own(policy: Policy, domain: str) -> set[tuple[Key, str]]:
     }
 
 
-def _told_of_all(subject: Subject, claim: str, key: Key, target: int) -> Finding:
-    on = "themselves" if target == subject.bit else subject.policy.names(target)[0]
-    words = (
-        f"it cannot be shown that {subject.domain} may not {key[1]} ({key[0]}) as nearly all like it may on {on}; "
-        "verify on the modules of the base"
-    )
-    return subject.finding(claim, words, where=("network",) if claim == "network" else ("name",))
+@dataclass(frozen=True)
+class Reading:
+    """What a binary is taken to hide from one role, as a claim asks: the sets that may hold its types, and the rules
+    that may have been said of it before they were written out. With a `name` (of a set or a type) it is, of all that
+    stands in this name, what is not taken so. `allowed`: a bitset of the types on which the role may use a permission
+    on the network."""
 
+    subject: Subject
+    claim: str
+    allowed: Callable[[Subject, Key], int]
+    name: str = ""
 
-def _told(subject: Subject, claim: str, type_name: str, name: str, does: str, why: str) -> Finding:
-    words = (
-        f"it cannot be shown that {type_name} is not in the set that the binary calls {name}, {does}; "
-        "verify on the modules of the base"
-    )
-    return subject.finding(claim, words, (why,), where=("network",) if claim == "network" else ("name",))
+    def findings(self) -> Iterator[Finding]:
+        """What breaks the claim."""
+        return _CHECKS[self.claim](self)
 
+    def sets(self) -> tuple[str, ...]:
+        """The sets that may hold the domain."""
+        holding = _holding if self.claim in ("network", "closed") else _holding_rather
+        return self._or_name(self.subject.domain, holding, _domain_bits)
 
-def _rather(subject: Subject) -> tuple[str, ...]:
-    """The sets that may hold the domain, where the network is not asked about."""
-    return _holding_rather(subject.policy, *_of(subject, subject.domain))
+    def acting(self) -> Container[str]:
+        """The sets that may hold another role than this one."""
+        policy, (mine, roles) = self.subject.policy, _of(self.subject, self.subject.domain)
+        return policy.bits if self.name else _holding(policy, mine, roles)
 
+    def of_files(self) -> Iterator[tuple[str, str, str]]:
+        """The access and the name of each private file type, and the sets that may hold it."""
+        for access, type_name in self.subject.file_types.items():
+            if type_name in self.subject.policy.types:
+                for name in self.of(type_name):
+                    yield access, type_name, name
 
-def _sets_of_files(subject: Subject) -> Iterator[tuple[str, str, str]]:
-    """The access and the name of each private type, and the sets that may hold it."""
-    for access, type_name in subject.file_types.items():
-        if type_name in subject.policy.types:
-            for name in _holding_rather(subject.policy, *_of(subject, type_name)):
-                yield access, type_name, name
+    def of(self, type_name: str) -> tuple[str, ...]:
+        """The sets that may hold one of the role's types."""
+        if type_name == self.subject.domain:
+            return self.sets()
+        return self._or_name(type_name, _holding_rather, _file_bits)
+
+    def _or_name(self, type_name: str, holding: Holding, alike: Callable[[Policy, int], int]) -> tuple[str, ...]:
+        policy, (mine, roles) = self.subject.policy, _of(self.subject, type_name)
+        of_a_kind = alike(policy, roles)
+        taken = {*holding(policy, mine, roles)}
+        if self.claim != "separate":
+            taken.update(_without_a_name(policy, of_a_kind))
+        if not self.name:
+            return tuple(sorted(taken - mine))
+        return (self.name,) if self.name not in taken | mine and policy.bits[self.name] & of_a_kind else ()
+
+    def written_out(self) -> list[tuple[Key, int]]:
+        """What the role may do, and on what, by rules that name others one by one."""
+        return [] if self.name else _written_out(self.subject)
+
+    def labelling(self) -> list[tuple[tuple[str, ...], int, str]]:
+        """Whose rules about what they make may be about what the role makes (_groups)."""
+        if not self.name:
+            return _groups(self.subject)
+        return [((self.name,), 0, self.name)] if self.name in self.subject.policy.types else []
+
+    def told_of_all(self, key: Key, target: int) -> Finding:
+        """A finding about what was written out."""
+        on = "themselves" if target == self.subject.bit else self.subject.policy.names(target)[0]
+        may_not = f"{self.subject.domain} may not {key[1]} ({key[0]}) as nearly all like it may on {on}"
+        return self._finding(may_not)
+
+    def told(self, type_name: str, name: str, does: str, why: str) -> Finding:
+        """A finding about a set that may hold one of the role's types."""
+        return self._finding(f"{type_name} is not in the set that the binary calls {name}, {does}", why)
+
+    def _finding(self, what: str, *rules: str) -> Finding:
+        words = f"it cannot be shown that {what}; verify on the modules of the base"
+        return self.subject.finding(
+            self.claim, words, rules, where=("network",) if self.claim == "network" else ("name",)
+        )
 
 
 def _first(rules: Iterable[Rule], counts: Callable[[Rule, Key], object]) -> Iterator[tuple[Rule, Key]]:
@@ -188,56 +267,37 @@ def _first(rules: Iterable[Rule], counts: Callable[[Rule, Key], object]) -> Iter
                 return
 
 
-def network(subject: Subject, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
-    """Network that such a set has, beyond what is `allowed` to the role."""
+def _network(reading: Reading) -> Iterator[Finding]:
+    """Network that such a set has, beyond what is allowed to the role."""
+    subject = reading.subject
     bits, part = subject.policy.bits, subject.policy.network.part
-    for name in _holding(subject.policy, *_of(subject, subject.domain)):
+
+    def is_more(rule: Rule, key: Key) -> int:
+        return part(*key, bits[rule.target]) & ~reading.allowed(subject, key)
+
+    for name in reading.sets():
         rules = subject.policy.naming_source(name)
-        for rule, key in _first(rules, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)):
-            yield _told(subject, "network", subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
-    for key, target in _written_out(subject):
-        if part(*key, target) & ~allowed(subject, key):
-            yield _told_of_all(subject, "network", key, target)
+        for rule, key in _first(
+            rules, lambda rule, key: part(*key, bits[rule.target]) & ~reading.allowed(subject, key)
+        ):
+            yield reading.told(subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
+    for key, target in reading.written_out():
+        if part(*key, target) & ~reading.allowed(subject, key):
+            yield reading.told_of_all(key, target)
 
 
-def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, list[str]]:
-    """claim -> the sets with domains in them that are not taken to hold the role, as policies of distributions have
-    many, and would break it if they did. `allowed` as for `network`."""
-    # mutate.py: 2 survive. What the others break is a finding.
-    policy, bits, part = subject.policy, subject.policy.bits, subject.policy.network.part
-    mine, roles = _of(subject, subject.domain)
-    theirs, done_to_theirs = subject.kin.theirs, subject.kin.done_to_theirs
-    breaking: dict[str, tuple[Callable[[str], list[Rule]], Callable[[Rule, Key], object]]] = {
-        "network": (policy.naming_source, lambda rule, key: part(*key, bits[rule.target]) & ~allowed(subject, key)),
-        "contained": (policy.naming_source, lambda rule, key: _is_more(policy, rule, rule.target, key, theirs)),
-        "separate": (policy.naming_target, lambda rule, key: _is_more(policy, rule, rule.source, key, done_to_theirs)),
-        "closed": (policy.naming_source, lambda rule, key: _leads(subject, bits[rule.target], key)),
-    }
-    domains = sum(bits[name] for name in _domains(policy, roles))
-    taken = {*mine, *_holding(policy, mine, roles)}
-    sets = [
-        name
-        for name, held in sorted(policy.attributes.items())
-        if held & domains and name not in taken and not ours.is_of_shared(name)
-    ]
-    found = {
-        claim: [name for name in sets if any(_first(rules(name), breaks))]
-        for claim, (rules, breaks) in breaking.items()
-    }
-    return {claim: names for claim, names in found.items() if names}
-
-
-def closed(subject: Subject) -> Iterator[Finding]:
+def _closed(reading: Reading) -> Iterator[Finding]:
     """Another domain that such a set may become, or the policy that it may do away with."""
+    subject = reading.subject
     bits = subject.policy.bits
-    for name in _holding(subject.policy, *_of(subject, subject.domain)):
+    for name in reading.sets():
         rules = subject.policy.naming_source(name)
         for rule, key in _first(rules, lambda rule, key: _leads(subject, bits[rule.target], key)):
             does = f"which has {key[0]} {key[1]} on {rule.target}"
-            yield _told(subject, "closed", subject.domain, name, does, str(rule))
-    for key, target in _written_out(subject):
+            yield reading.told(subject.domain, name, does, str(rule))
+    for key, target in reading.written_out():
         if _leads(subject, target, key):
-            yield _told_of_all(subject, "closed", key, target)
+            yield reading.told_of_all(key, target)
 
 
 def _leads(subject: Subject, targets: int, key: Key) -> bool:
@@ -245,25 +305,26 @@ def _leads(subject: Subject, targets: int, key: Key) -> bool:
     return is_another or bool(targets & subject.policy.undoing.get(key, 0))
 
 
-def contained(subject: Subject) -> Iterator[Finding]:
+def _contained(reading: Reading) -> Iterator[Finding]:
     """What such a set may do and the parent may not, and what the role may do to one that holds its files."""
+    subject = reading.subject
     theirs = subject.kin.theirs
     filters = subject.verification.parent_xperms[subject.parent].filters
     does = f"which has what {subject.parent} lacks"
-    for name in _rather(subject):
+    for name in reading.sets():
         rules = subject.policy.naming_source(name)
         for rule, _ in _first(rules, lambda rule, key: _is_more(subject.policy, rule, rule.target, key, theirs)):
-            yield _told(subject, "contained", subject.domain, name, does, str(rule))
+            yield reading.told(subject.domain, name, does, str(rule))
         for rule, commands, had in _limited(subject.policy, name, filters):
             if any(known is not None and commands - known for known in had):
-                yield _told(subject, "contained", subject.domain, name, does, str(rule))
-    for key, target in _written_out(subject):
+                yield reading.told(subject.domain, name, does, str(rule))
+    for key, target in reading.written_out():
         counterpart = subject.kin.bit if target == subject.bit else target
         left = counterpart & ~theirs.always.get(key, 0)
         if any(theirs.condition(key, 1 << number) is not True for number in members(left)):
-            yield _told_of_all(subject, "contained", key, target)
-    for access, type_name, name in _sets_of_files(subject):
-        yield from _beyond_access(subject, access, type_name, name)
+            yield reading.told_of_all(key, target)
+    for access, type_name, name in reading.of_files():
+        yield from _beyond_access(reading, access, type_name, name)
 
 
 def _is_more(policy: Policy, rule: Rule, other_end: str, key: Key, theirs: Grants) -> bool:
@@ -273,73 +334,82 @@ def _is_more(policy: Policy, rule: Rule, other_end: str, key: Key, theirs: Grant
     return any(not conditions.implies(when, theirs.condition(key, 1 << number)) for number in members(left))
 
 
-def _beyond_access(subject: Subject, access: str, type_name: str, name: str) -> Iterator[Finding]:
+def _beyond_access(reading: Reading, access: str, type_name: str, name: str) -> Iterator[Finding]:
     """What the role may do to a set that holds its files beyond the access that it declares."""
-    may, bits = FILE_ACCESS[access], subject.policy.bits
+    subject, may = reading.subject, FILE_ACCESS[access]
+    bits = subject.policy.bits
     rules = [rule for rule in subject.policy.naming_target(name) if bits[rule.source] & subject.bit]
     for rule, key in _first(rules, lambda _, key: key[1] not in may.get(key[0], ())):
         does = f"to which {subject.domain} may {key[1]} ({key[0]})"
-        yield _told(subject, "contained", type_name, name, does, str(rule))
+        yield reading.told(type_name, name, does, str(rule))
 
 
-def complete(subject: Subject) -> Iterator[Finding]:
+def _complete(reading: Reading) -> Iterator[Finding]:
     """What of the parent's such a set would take away from the role."""
+    subject = reading.subject
     filters = subject.verification.parent_xperms[subject.parent].filters
-    for name in _rather(subject):
+    for name in reading.sets():
         for rule, _, had in _limited(subject.policy, name, filters):
             if None in had:
-                yield _told(subject, "complete", subject.domain, name, "which is limited in its commands", str(rule))
-    yield from _constrained(subject, "complete", False)
+                yield reading.told(subject.domain, name, "which is limited in its commands", str(rule))
+    yield from _constrained(reading, False)
 
 
-def separate(subject: Subject) -> Iterator[Finding]:
+def _separate(reading: Reading) -> Iterator[Finding]:
     """Who may act on such a set and not on the parent or its files; constraints that bind one less; and labels."""
-    yield from _acted_upon(subject, subject.domain, subject.kin, _rather(subject))
+    subject = reading.subject
+    yield from _acted_upon(reading, subject.domain, subject.kin, reading.sets())
     for type_name in (subject.domain, *subject.file_types.values()):
         if type_name in subject.policy.types:
-            yield from _acted_upon_by_roles(subject, type_name)
-    for _, type_name, name in _sets_of_files(subject):
+            yield from _acted_upon_by_roles(reading, type_name)
+    for _, type_name, name in reading.of_files():
         kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
-        yield from _acted_upon(subject, type_name, kin, (name,))
-        yield from _opened(subject, type_name, name, kin)
-    yield from _constrained(subject, "separate", True)
-    yield from _labelled(subject)
+        yield from _acted_upon(reading, type_name, kin, (name,))
+        yield from _opened(reading, type_name, name, kin)
+    yield from _constrained(reading, True)
+    yield from _labelled(reading)
 
 
-def _opened(subject: Subject, type_name: str, name: str, kin: Kin) -> Iterator[Finding]:
+def _opened(reading: Reading, type_name: str, name: str, kin: Kin) -> Iterator[Finding]:
     """A container of another kind that opens a set which holds the role's files."""
+    subject = reading.subject
     opening = {key for key, _ in opened_beyond(subject.verification.access.through((name,), False), kin.openers)}
     for rule, key in _first(subject.policy.naming_target(name), lambda _, key: key in opening):
         does = f"which a container of another kind may {key[1]} ({key[0]})"
-        yield _told(subject, "separate", type_name, name, does, str(rule))
+        yield reading.told(type_name, name, does, str(rule))
 
 
-def _acted_upon(subject: Subject, type_name: str, kin: Kin, sets: Iterable[str]) -> Iterator[Finding]:
+def _acted_upon(reading: Reading, type_name: str, kin: Kin, sets: Iterable[str]) -> Iterator[Finding]:
+    subject = reading.subject
     for name in sets:
-        rules = [rule for rule in subject.policy.naming_target(name) if rule.source != subject.domain]
+        rules = [rule for rule in _done_to(subject.policy, name) if rule.source != subject.domain]
         for rule, _ in _first(
             rules, lambda rule, key: _is_more(subject.policy, rule, rule.source, key, kin.done_to_theirs)
         ):
-            yield _told(subject, "separate", type_name, name, f"on which {rule.source} can act", str(rule))
+            yield reading.told(type_name, name, f"on which {rule.source} can act", str(rule))
 
 
-def _acted_upon_by_roles(subject: Subject, type_name: str) -> Iterator[Finding]:
+def _done_to(policy: Policy, name: str) -> list[Rule]:
+    """The rules about a set or a type, without those about what a type may do to itself."""
+    return [rule for rule in policy.naming_target(name) if rule.source != name or name in policy.attributes]
+
+
+def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
     """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
     set, too."""
-    policy, (mine, roles) = subject.policy, _of(subject, type_name)
-    acting = {*_holding(policy, *_of(subject, subject.domain))}
-    holding = _holding_rather(policy, mine, roles)
+    subject, policy = reading.subject, reading.subject.policy
+    roles, acting, holding = _of(subject, type_name)[1], reading.acting(), reading.of(type_name)
     for name in (*holding, *_less_a_few(policy, holding, roles)):
-        for rule in policy.naming_target(name):
+        for rule in _done_to(policy, name):
             if rule.kind == "allow" and (rule.source in acting or policy.bits[rule.source] & subject.bit):
                 does = f"on which {rule.source} can act, which may hold other roles"
-                yield _told(subject, "separate", type_name, name, does, str(rule))
+                yield reading.told(type_name, name, does, str(rule))
                 break
 
 
 def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str]:
     """Those sets of our own modules that are one of the `sets` without a few types, such as the parent."""
-    wholes = [policy.attributes[name] for name in sets]
+    wholes = [policy.bits[name] for name in sets]
     for name, bits in policy.attributes.items() if wholes else ():
         if ours.is_of_shared(name) and any(
             not bits & ~whole and _number(whole & ~bits & ~roles) <= FEW for whole in wholes
@@ -357,23 +427,24 @@ def _limited(policy: Policy, name: str, filters: Filters) -> Iterator[tuple[Rule
             yield rule, commands, [filters.get((rule.tclass, perm, n)) for perm in rule.perms for n in numbers]
 
 
-def _constrained(subject: Subject, claim: str, easier: bool) -> Iterator[Finding]:
+def _constrained(reading: Reading, easier: bool) -> Iterator[Finding]:
     """Constraints that name such a set, which what the role's type is held against is not in."""
-    policy, naming = subject.policy, subject.verification.constraints.naming
-    pairs = [(subject.domain, subject.parent, name) for name in _rather(subject)]
-    pairs += [(type_name, subject.parent_file_type, name) for _, type_name, name in _sets_of_files(subject)]
+    subject, policy = reading.subject, reading.subject.policy
+    naming = subject.verification.constraints.naming
+    pairs = [(subject.domain, subject.parent, name) for name in reading.sets()]
+    pairs += [(type_name, subject.parent_file_type, name) for _, type_name, name in reading.of_files()]
     for type_name, counterpart, name in pairs:
         if (name, easier) in naming and not policy.bits[name] & policy.bits[counterpart]:
             does = f"which a constraint binds {'less' if easier else 'more'} than {counterpart}"
-            yield _told(subject, claim, type_name, name, does, naming[name, easier])
+            yield reading.told(type_name, name, does, naming[name, easier])
 
 
-def _labelled(subject: Subject) -> Iterator[Finding]:
+def _labelled(reading: Reading) -> Iterator[Finding]:
     """Labels that what all others of an attribute make gets, or nearly all domains, and not what the parent makes: a
     binary has such rules for each type, and does not tell whether they were said of them all."""
-    policy = subject.policy
+    subject, policy = reading.subject, reading.subject.policy
     theirs = _labels(policy, subject.parent)
-    for names, few, whose in _groups(subject):
+    for names, few, whose in reading.labelling():
         for rule in _common(policy, names, few, _labels):
             if rule not in theirs:
                 words = f"it cannot be shown that what {subject.domain} makes is not labelled as with {whose}"
@@ -394,3 +465,55 @@ def _ranges(policy: Policy) -> dict[str, list[str]]:
         for domain in policy.names(policy.bits[source]):
             found[domain].append(f"range_transition * {target}:{tclass} {levels};")
     return dict(found)
+
+
+_CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
+    "network": _network,
+    "contained": _contained,
+    "complete": _complete,
+    "separate": _separate,
+    "closed": _closed,
+}
+
+
+def taken(subject: Subject, claim: str, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
+    """What of all that a binary may hide breaks a claim, as far as it is taken to be so whoever asks."""
+    return Reading(subject, claim, allowed).findings()
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """What would break a claim and is not taken to be so, as policies of distributions have much of it. sets: those
+    that may hold one of the role's types; domain: one that has by name what may have been said of the role too ("" if
+    there is none); rules: an example of each."""
+
+    sets: tuple[str, ...]
+    domain: str
+    rules: tuple[str, ...]
+
+    def in_words(self, domain: str) -> str:
+        """What cannot be shown of a role's domain."""
+        of_sets = f"that neither {domain} nor its files are in {listed(self.sets, MOST_SETS)}"
+        of_rules = f"that no rule which names {self.domain} was said of {domain} too"
+        return " and ".join(words for words, is_so in ((of_sets, self.sets), (of_rules, self.domain)) if is_so)
+
+
+def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, NotTaken]:
+    """What is left, claim by claim, that would break it if all that a binary may hide were taken at its worst."""
+    policy = subject.policy
+    sets = [name for name in sorted(policy.attributes) if not ours.is_of_shared(name)]
+    domains = _domains(policy, _of(subject, subject.domain)[1])
+
+    def breaking(claim: str, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
+        for name in names:
+            for finding in Reading(subject, claim, allowed, name).findings():
+                yield name, finding
+                break
+
+    found = {}
+    for claim in _CHECKS:
+        held, said = dict(breaking(claim, sets)), dict(islice(breaking(claim, domains), 1))
+        if held or said:
+            rules = tuple(rule for finding in (*islice(held.values(), 1), *said.values()) for rule in finding.rules)
+            found[claim] = NotTaken(tuple(held), next(iter(said), ""), rules)
+    return found

@@ -20,6 +20,7 @@ from labelgen.claims import (
     refused_identities,
 )
 from labelgen.errors import listed
+from labelgen.hidden import NotTaken
 from labelgen.network import (
     CAPABILITY_CLASSES,
     EPHEMERAL_PORTS,
@@ -83,7 +84,7 @@ class RoleVerdict:
     reach: Reach
     ways_out: tuple[WayOut, ...] = ()
     files: tuple[OwnFiles, ...] = ()
-    not_taken: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    not_taken: Mapping[str, NotTaken] = field(default_factory=dict)
     left_to_the_machine: tuple[str, ...] = ()
     packets_not_granted: tuple[str, ...] = ()
 
@@ -112,7 +113,9 @@ class RoleVerdict:
             "packets_not_granted": list(self.packets_not_granted),
             "ways_out": [way._asdict() for way in self.ways_out],
             "files": [files._asdict() for files in self.files],
-            "sets_not_taken": dict(self.not_taken),
+            "not_shown_at_worst": list(self.not_taken),
+            "sets_not_taken": {claim: list(left.sets) for claim, left in self.not_taken.items() if left.sets},
+            "rules_not_taken": {claim: left.domain for claim, left in self.not_taken.items() if left.domain},
             "reach": self.reach.summary(),
         }
 
@@ -470,11 +473,16 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
         "The base is known only as a binary, which hides rules of attributes: verify on the host's modules "
         "(its policy store) before you rely on this."
     )
-    counts = ", ".join(f"{claim} ({len(sets)} sets)" for claim, sets in subject.not_taken.items())
+    counts = ", ".join(
+        f"{claim} ({len(left.sets)} sets)" if left.sets else claim for claim, left in subject.not_taken.items()
+    )
     if counts:
         yield (
-            "A binary does not show how its sets of types were made. Those that hold most of what a role is in are "
-            f"taken to hold it, and others are not; if it were in one of these, some claims would not hold: {counts}."
+            "A binary does not show how its sets of types were made, nor of whom its rules were said before they were "
+            "written out. Sets that a module made by leaving types out, or that hold most of what a role is in, are "
+            "taken to hold it; named sets that hold less, and rules about few, are not. If they were "
+            "(verify --at-worst), these "
+            f"claims would not be shown: {counts}."
         )
     yield from _hidden_attributes(subject)
     hidden = sorted(

@@ -346,6 +346,31 @@ HIDDEN = [
     Hidden("sabotage_typeattr_1", "(not (shadow_t))", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("sabotage_typeattr_1", "(not (container_t))", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("sabotage_typeattr_1", "(mcs_constrained_type)", f"sabotage_typeattr_1 {_BIND}"),
+    # However few it holds, and wherever these are: modules say `{ domain -X }` and much else in such a set.
+    Hidden("sabotage_typeattr_1", "(httpd_t)", f"sabotage_typeattr_1 {_BIND}"),
+    Hidden("sabotage_typeattr_2", "(httpd_t)", "sabotage_typeattr_2 kernel_t (system (module_load))", "closed", "load"),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(and (domain) (not (container_t)))",
+        "sabotage_typeattr_1 shadow_t (file (quotaon))",
+        "contained",
+        "container_t lacks",
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(shadow_t)",
+        "mcs_constrained_type sabotage_typeattr_1 (file (quotaon))",
+        "contained",
+        "quotaon",
+        "web",
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(httpd_t)",
+        "(constrain (file (write)) (neq t1 sabotage_typeattr_1))",
+        "complete",
+        "binds more than container_t",
+    ),
     Hidden("not_shadow", "(not (shadow_t))", f"not_shadow {_BIND}"),
     Hidden("some_containers", _FEW, f"some_containers {_BIND}"),
     # Half of the confined domains are not in it, and nearly all types are.

@@ -32,6 +32,11 @@ from labelgen.shipped import packaged
     default=None,
     help="A built tree: its modules as they are, on the base; says what changed since they were built.",
 )
+@click.option(
+    "--at-worst",
+    is_flag=True,
+    help="Let each claim fail that cannot be shown if a base that is a binary hides the worst it may hide.",
+)
 @options.as_json
 def command(
     names: tuple[str, ...],
@@ -40,6 +45,7 @@ def command(
     templates: Optional[Path],
     policy: Optional[Path],
     build_folder: Optional[Path],
+    at_worst: bool,
     as_json: bool,
 ) -> int:
     """Check the claims of roles again, and build nothing.
@@ -55,7 +61,9 @@ def command(
         raise click.UsageError("--policy and --base exclude each other: a policy with the roles in it is no base")
     if policy is not None and build_folder is not None:
         raise click.UsageError("--policy and --build exclude each other: the roles are in the policy, or in the build")
-    inputs = build.Inputs(roles or options.default_roles(), names, base, templates or packaged("templates"))
+    inputs = build.Inputs(
+        roles or options.default_roles(), names, base, templates or packaged("templates"), None, at_worst
+    )
     if build_folder is not None:
         try:
             standing = changes.standing(build_folder, inputs, terminal.progress)
