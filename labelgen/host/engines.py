@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from labelgen import programs
-from labelgen.errors import InputError
+from labelgen.errors import InputError, suggestion
 from labelgen.host.state import PROC, NotReady
 
 FAMILIES = ("podman", "docker", "nerdctl")
@@ -70,6 +70,10 @@ def find(program: Optional[str]) -> Engine:
     """The engine that the user named, or the first there is. Raises ProgramMissing, InputError."""
     if program is None:
         program = next((name for name in FAMILIES if _is_there(name)), FAMILIES[0])
+    if program not in FAMILIES and not _is_there(program):
+        raise InputError(
+            f"there is no program {program}{suggestion(program, FAMILIES)}", f"the engines are {', '.join(FAMILIES)}"
+        )
     said = programs.run(program, "--version").stdout.decode("utf-8", "replace")
     found = _VERSION.search(said)
     if not found:

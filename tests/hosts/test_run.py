@@ -588,9 +588,19 @@ def test_an_engine_on_another_machine_is_refused(run: Run, name: str, value: str
     assert printed(run("web nginx", env={name: "unix:///run/x"}))
 
 
-def test_a_missing_engine_is_told_with_its_package(place: Place, kernel: Path, tmp_path: Path) -> None:
-    done = place.call("run", "--engine", "nosuchengine", "web", "nginx", env={"PATH": str(tmp_path)})
-    done.refused("the program nosuchengine is not installed", status=3)
+def test_a_missing_engine_is_told_with_its_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(program: str) -> str:
+        raise programs.ProgramMissing(program)
+
+    monkeypatch.setattr(programs, "find", nothing)
+    run("web nginx").refused("the program podman is not installed", "apt-get install podman", status=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("dockerr", "did you mean 'docker'?"), ("/nowhere/crun", "podman, docker, nerdctl")]
+)
+def test_a_program_that_no_host_has_is_taken_for_a_slip(place: Place, kernel: Path, name: str, words: str) -> None:
+    place.call("run", "--engine", name, "web", "nginx").refused(f"there is no program {name}", words)
 
 
 # -- what passes through
