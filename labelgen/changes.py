@@ -335,13 +335,22 @@ def _of_interfaces(what: str, old: Interfaces, new: Interfaces) -> Iterator[tupl
         yield "+" if new.others else "-", f"{what} on every interface that the policy does not name"
 
 
+# What two kinds of thing to compare are -> what does it.
+_INSTEAD = {
+    frozenset(("role file", "build")): "build the role file, and compare the two builds",
+    frozenset(("role file", "policy")): "`labelgen verify --policy POLICY` checks roles in a policy that has them",
+    frozenset(("build", "policy")): "`labelgen verify --build BUILD --base POLICY` says how a build stands on a policy",
+}
+
+
 def compare(old: Path, new: Path) -> list[Change]:
     """The differences between two files or folders of one kind. Raises InputError when they are of two kinds, or
     policies without a role."""
     (old_kind, before), (new_kind, after) = read(old), read(new)
     if old_kind != new_kind:
         raise InputError(
-            f"{old} is a {old_kind} and {new} is a {new_kind}", "compare two of a kind; build the role file first"
+            f"{old} is a {old_kind} and {new} is a {new_kind}, and only two of a kind can be compared",
+            _INSTEAD[frozenset((old_kind, new_kind))],
         )
     if not before and not after:
         raise InputError(

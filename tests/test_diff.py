@@ -148,5 +148,9 @@ def test_two_policies_without_roles_are_not_called_the_same(place: Place, refere
 
 def test_what_is_of_two_kinds_or_not_there_is_refused(place: Place, reference_roles: BuiltRoles) -> None:
     file = place.role(binds("80"))
-    place.call("diff", file, reference_roles.prepared.base.policy).refused("role file", "policy")
+    policy = reference_roles.prepared.base.policy
+    place.build("--output", "build").held()
+    place.call("diff", file, policy).refused("role file", "policy", "verify --policy POLICY")
+    place.call("diff", file, "build").refused("role file", "build", "build the role file")
+    place.call("diff", policy, "build").refused("policy", "build", "verify --build BUILD --base POLICY")
     place.call("diff", file, "nothing").refused("there is no nothing")
