@@ -308,7 +308,8 @@ class _Builder:
     def netlink(self, family: str, where: tuple[Union[str, int], ...]) -> Iterator[Block]:
         families = netlink_families(self.facts.classes)
         if family not in families:
-            self.wrong(*where, message=f"the base knows no netlink family '{family}'{suggestion(family, families)}")
+            known = suggestion(family, families) or f"; known are {', '.join(families)}"
+            self.wrong(*where, message=f"the base knows no netlink family '{family}'{known}")
             return
         yield from self.declared_classes((netlink_class(family),), where, f"netlink {family}")
 

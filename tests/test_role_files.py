@@ -84,6 +84,7 @@ def test_an_unknown_or_missing_key_is_named_with_the_nearest(
         (with_network("  bind:"), "4:8", "mapping"),
         (with_network("  netlink: route"), "4:12", "list"),
         (with_network("  netlink: [rout]"), "4:13", "did you mean 'route'?"),
+        (with_network("  netlink: [foo]"), "4:13", "'foo'; known are audit, "),
         (with_network('  netlink: ["a; b"]'), "4:13", "'a; b'"),
         (with_network("  icmp: maybe"), "4:9", "'maybe' is neither true nor false; write true, or leave the key out"),
         (with_network("  connect: {udp: [53]}"), "4:18", "any"),
