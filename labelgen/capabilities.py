@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from contextlib import suppress
+from pathlib import Path
 
 from labelgen.errors import InputError
 
@@ -51,6 +52,17 @@ def check(content: bytes, name: object) -> None:
             f"{name}: this machine's libsepol does not know the capabilities {', '.join(map(_name, unknown))}",
             "take a machine whose libsepol and setools are as new as the policy's",
         )
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError for a file that is not there or of which `check` says so, without reading more than its head."""
+    if not path.is_file():
+        raise InputError(f"there is no policy {path}")
+    try:
+        with path.open("rb") as file:
+            check(file.read(HEAD), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _name(number: int) -> str:

@@ -219,6 +219,23 @@ def test_a_port_is_suggested_as_a_role_file_takes_it(place: Place, target: str, 
         place.role(API, "api.yaml")
 
 
+@pytest.mark.parametrize(
+    "option,name,words",
+    [
+        ("--policy", "absent", "there is no policy absent"),
+        ("--policy", "roles", "there is no policy roles"),
+        ("--policy", "log", "log: this is no binary policy"),
+        ("--base", "absent", "there is no base absent"),
+    ],
+)
+def test_a_policy_that_is_not_there_is_told_whatever_the_log_holds(
+    place: Place, option: str, name: str, words: str
+) -> None:
+    """A log of the network alone needs none."""
+    (place.folder / "log").write_text(CASES["port"][0])
+    place.call("explain", option, name, "log").refused(words)
+
+
 @pytest.mark.parametrize("tclass,perm", [("file", "frobnicate"), ("filet", "read")])
 def test_what_the_policy_does_not_know_is_not_called_deliberate(place: Place, tclass: str, perm: str) -> None:
     ended, (found,) = explained(place, line(perm, of("var_t"), tclass))

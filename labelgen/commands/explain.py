@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional, TextIO, Union
 
 import click
 
-from labelgen import avc, denials, output, printing, terminal
+from labelgen import avc, capabilities, denials, output, printing, terminal
 from labelgen.built import open_tree
 from labelgen.commands import options
 from labelgen.errors import LabelgenError
@@ -41,6 +41,7 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
     ausearch -m avc -ts today | labelgen explain
     """
     tree = open_tree(build_folder)
+    _check_named(base, policy)
     roles = {reach.domain: reach for reach in tree.reach().values()}
 
     @cache
@@ -62,6 +63,16 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
         click.echo(_passed_over(refused.passed_over), err=True)
     is_meant = all(explanation.kind in denials.MEANT for explanation, _ in found)
     return 0 if is_meant and not refused.passed_over else 1
+
+
+def _check_named(base: Optional[str], policy: Optional[Path]) -> None:
+    """Raise InputError for a policy or a base that is not there: most logs need neither, so nothing else would tell."""
+    if policy is not None:
+        capabilities.check_file(policy)
+    if base is not None:
+        from labelgen import base as bases  # noqa: PLC0415 - few name one
+
+        bases.locate(base)
 
 
 def _passed_over(lines: Sequence[int]) -> str:
