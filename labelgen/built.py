@@ -90,11 +90,17 @@ class BuiltTree:
                 f"the build in {self.folder} has no role '{name}'{suggestion(name, self.roles)}",
                 f"it has {listed(list(self.roles))}",
             )
-        if roles is None:
-            return
-        source = roles / self.manifest["roles"][name]["file"]
-        if source.is_file() and output.digest(source) != self.manifest["roles"][name]["sha256"]:
-            raise InputError(f"{source}: the role file was changed after the build", "run `labelgen build`")
+        changed = "" if roles is None else self.changed(name, roles)
+        if changed:
+            raise InputError(changed, "run `labelgen build`")
+
+    def changed(self, name: str, roles: Path) -> str:
+        """That the file of a role, in the folder `roles`, was changed since; empty where it was not or is not there."""
+        about = self.manifest["roles"].get(name)
+        source = roles / about["file"] if about else roles
+        if not source.is_file() or output.digest(source) == about["sha256"]:
+            return ""
+        return f"{source}: the role file was changed after the build"
 
     def file(self, name: str) -> Path:
         """The path of one of its files, which is as the build left it. Raises InputError where it is not."""

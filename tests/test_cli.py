@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,22 @@ def test_an_answer_from_before_the_role_file_changed_is_refused(damaged: Place) 
     damaged.role(binds("80, 22"))
     damaged.call("can", "web", "bind", "tcp/22").refused("roles/web.yaml: ", "changed", "run `labelgen build`")
     assert damaged.call("can", "none", "bind", "tcp/22").status == 1
+
+
+def test_what_a_build_says_of_a_role_file_that_changed_is_said_to_be_of_the_old_one(damaged: Place) -> None:
+    """What was built is still there to be seen, and may be what is installed."""
+    told = (
+        "note: roles/web.yaml: the role file was changed after the build, and this is of that; run `labelgen build`\n"
+    )
+    assert damaged.call("show", "web").stderr == ""
+    elsewhere = damaged.folder / "elsewhere"
+    shutil.copytree(damaged.roles, elsewhere)
+    damaged.role(binds("80, 22"))
+    shown = damaged.call("show", "--json", "web")
+    assert (shown.status, shown.stderr) == (0, told)
+    assert json.loads(shown.stdout)["role"] == "web"
+    assert damaged.call("show", "none").stderr == ""
+    assert damaged.call("show", "web", "--roles", elsewhere).stderr == ""
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "reach.json", "verdict.json"])

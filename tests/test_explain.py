@@ -236,6 +236,20 @@ def test_a_policy_that_is_not_there_is_told_whatever_the_log_holds(
     place.call("explain", option, name, "log").refused(words)
 
 
+def test_a_role_file_that_changed_since_is_told_once_for_each_role_of_the_log(place: Place) -> None:
+    (place.folder / "log").write_text(CASES["port"][0] + CASES["port granted"][0] + CASES["packet"][0])
+    place.role(f"{API}# changed\n", "api.yaml")
+    try:
+        done = place.call("explain", "log")
+        other = place.call("explain", "log", "--roles", place.output)
+    finally:
+        place.role(API, "api.yaml")
+    assert done.stderr == (
+        "note: roles/api.yaml: the role file was changed after the build, and this is of that; run `labelgen build`\n"
+    )
+    assert other.stderr == ""
+
+
 @pytest.mark.parametrize("tclass,perm", [("file", "frobnicate"), ("filet", "read")])
 def test_what_the_policy_does_not_know_is_not_called_deliberate(place: Place, tclass: str, perm: str) -> None:
     ended, (found,) = explained(place, line(perm, of("var_t"), tclass))

@@ -54,7 +54,7 @@ def _ask(tree: BuiltTree, reach: Reach, action: str, what: str) -> Answer:
 @click.argument("action", type=click.Choice(["bind", "connect", "create", "send"]))
 @click.argument("what", metavar="PROTO/PORT|SOCKET")
 @options.build_folder
-@options.roles
+@options.built_roles
 @options.as_json
 def command(role: str, action: str, what: str, build_folder: Path, roles: Optional[Path], as_json: bool) -> int:
     """Say whether a built role can do something on the network, and which rules decide it.
@@ -65,7 +65,7 @@ def command(role: str, action: str, what: str, build_folder: Path, roles: Option
     labelgen can nonet create netlink_route
     """
     tree = open_tree(build_folder)
-    tree.check_role(role, roles or (options.ROLES if options.ROLES.is_dir() else None))
+    tree.check_role(role, options.own_roles(roles))
     result = _ask(tree, tree.reach()[role], action, what)
     if as_json:
         terminal.echo_json(result.to_json())

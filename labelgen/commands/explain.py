@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("log", type=click.File("r", encoding="utf-8", errors="replace"), default="-")
 @options.build_folder
 @options.base
+@options.built_roles
 @click.option(
     "--policy",
     "policy",
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     "kernel has, else what is kept of the build.",
 )
 @options.as_json
-def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Optional[Path], as_json: bool) -> int:
+def command(
+    log: TextIO, build_folder: Path, base: Optional[str], roles: Optional[Path], policy: Optional[Path], as_json: bool
+) -> int:
     """Explain AVC denials: which role, deliberate or not, and what would allow them.
 
     LOG is audit.log, or what ausearch, journalctl or dmesg print; without it, standard input. Exit status 0 when every
@@ -42,19 +45,20 @@ def command(log: TextIO, build_folder: Path, base: Optional[str], policy: Option
     """
     tree = open_tree(build_folder)
     _check_named(base, policy)
-    roles = {reach.domain: reach for reach in tree.reach().values()}
+    domains = {reach.domain: reach for reach in tree.reach().values()}
 
     @cache
     def source() -> Union[Reasons, LabelgenError]:
         try:
-            return _reasons(build_folder, base, policy, set(roles))
+            return _reasons(build_folder, base, policy, set(domains))
         except LabelgenError as error:
             if policy is not None or base is not None:
                 raise
             return error
 
     refused = avc.Log(log)
-    found = list(denials.explain_all(refused, roles, source))
+    found = list(denials.explain_all(refused, domains, source))
+    options.tell_changed(tree, sorted({explanation.role for explanation, _ in found if explanation.role}), roles)
     if as_json:
         terminal.echo_json([explanation.to_json(count) for explanation, count in found])
     else:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
 from labelgen.shipped import packaged
+
+if TYPE_CHECKING:
+    from labelgen.built import BuiltTree
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,6 +31,21 @@ def chosen_roles(roles: Optional[Path]) -> Path:
     return roles or default_roles()
 
 
+def own_roles(roles: Optional[Path]) -> Optional[Path]:
+    """The folder of the user's role files that a build is held against; None where there is none here."""
+    return roles or (ROLES if ROLES.is_dir() else None)
+
+
+def tell_changed(tree: BuiltTree, names: Iterable[str], roles: Optional[Path]) -> None:
+    """Tell of each role file that was changed since the build: what is printed of the role is of the file before."""
+    folder = own_roles(roles)
+    for name in names if folder else ():
+        assert folder is not None
+        changed = tree.changed(name, folder)
+        if changed:
+            click.secho(f"note: {changed}, and this is of that; run `labelgen build`", fg="yellow", err=True)
+
+
 def complete_roles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The names of roles that begin so, for a shell: those of the folder of role files."""
     given = context.params.get("roles")
@@ -42,6 +61,17 @@ def roles(command: Command) -> Command:
         type=click.Path(path_type=Path),
         default=None,
         help="The folder of role files. Default: roles/ here, else those that come with labelgen.",
+    )(command)
+
+
+def built_roles(command: Command) -> Command:
+    """--roles, of commands that ask a build"""
+    return click.option(
+        "--roles",
+        "roles",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="The folder of role files; whether one was changed after the build is told. Default: roles/ here.",
     )(command)
 
 
