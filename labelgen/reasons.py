@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from labelgen.avc import Denial, Label
 
 CHANGED = "the base changed since the build (`labelgen verify --build build` says how), build and install again"
+# As container-selinux calls it, and called it before (container.te).
+READ_ONLY = ("container_ro_file_t", "container_share_t")
 VOLUME = "-v PATH:PATH:Z for this container alone, :z for several"
 
 
@@ -197,6 +199,11 @@ class _Asked:
             return None
         if self.lacks(self.source, str(file_type), self.denial.perms):
             return None
+        if self.target in map(self.policy.resolve, READ_ONLY):
+            return Reason("label", "",
+                          f"{self.what}: the label of what containers read and do not change, such as images; "
+                          f"{self.parent} may not do that either. A volume to write needs another label",
+                          VOLUME)  # fmt: skip
         return Reason("label", "",
                       f"{self.what}: these files have a label of the host's, not one of a container's; {self.parent} "
                       "may not do that either. A volume (no folder of the system) needs a label for containers",

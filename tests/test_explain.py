@@ -67,6 +67,7 @@ CASES = {
     "own files run": (line("execute", of("lxc_api_data_t"), "file"), "deliberate", "", 0),
     "files of another role": (line("read", of("lxc_none_data_t"), "file"), "stale", "", 1),
     "no label": (line("read open", of("user_home_t"), "file", 'path="/data/x"'), "label", ":Z", 1),
+    "images": (line("write", of("container_ro_file_t"), "file"), "label", ":Z", 1),
     "of another container": (line("read", of("container_file_t", ":c3,c4"), "file"), "mcs", ":Z", 0),
     "kill another": (line("sigkill", of("lxc_api_t", ":c3,c4", "system_r"), "process"), "mcs", "", 0),
     "kill a plain one": (line("sigkill", of("container_t", ":c3,c4", "system_r"), "process"), "deliberate", "", 0),
@@ -130,6 +131,16 @@ def test_each_cause_is_told_with_its_cure(place: Place, text: str, kind: str, al
     assert found["kind"] == kind, found
     assert allow in found["allow"] if allow else not found["allow"], found
     assert ended == status
+
+
+def test_a_label_of_containers_is_not_called_one_of_the_host(place: Place) -> None:
+    for name in ("container_ro_file_t", "container_share_t"):
+        _, (found,) = explained(place, line("write", of(name), "file"))
+        assert "host's" not in found["message"]
+        assert "containers read and do not change" in found["message"]
+        assert "files:" not in found["allow"]
+    _, (found,) = explained(place, CASES["no label"][0])
+    assert "a label of the host's" in found["message"]
 
 
 def test_what_a_role_declares_of_its_files_and_lacks_is_a_fault(place: Place, tmp_path: Path) -> None:
