@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from labelgen.avc import Denial
 from labelgen.errors import LabelgenError
@@ -70,9 +70,19 @@ def _number(denial: Denial) -> Optional[int]:
     return denial.port if denial.port is not None and 1 <= denial.port <= LAST_PORT else None
 
 
-def _port_line(denial: Denial, ports: PortTable, action: str) -> str:
+class _Line(NamedTuple):
+    """What to write under a role file's `network:`, and what to know besides; both empty where nothing helps."""
+
+    yaml: str = ""
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"network: {{{self.yaml}}}" + (f"  # {self.remark}" if self.remark else "")
+
+
+def _port_line(denial: Denial, ports: PortTable, action: str) -> _Line:
     protocol = _protocol(denial)
-    return f"{action}: {{{protocol}: [{_port(denial, ports, protocol)}]}}" if protocol else ""
+    return _Line(f"{action}: {{{protocol}: [{_port(denial, ports, protocol)}]}}") if protocol else _Line()
 
 
 def _port(denial: Denial, ports: PortTable, protocol: str) -> str:
@@ -85,31 +95,41 @@ def _port(denial: Denial, ports: PortTable, protocol: str) -> str:
     return ANY_PORT if nameless or not ports.of_type(protocol, denial.target) else denial.target
 
 
-def _create_line(denial: Denial, _: PortTable) -> str:
+def _socket_line(denial: Denial, actions: Sequence[str] = ("bind", "connect")) -> _Line:
+    """What opens a socket of its class. One that has ports is declared by them: for any of the `actions`."""
     tclass = denial.tclass
     if tclass in ICMP:
-        return "icmp: true"
+        return _Line("icmp: true")
     if tclass in RAW:
-        return "raw: true"
+        return _Line("raw: true")
     if tclass.startswith("netlink_") and tclass != "netlink_socket":
-        return f"netlink: [{tclass[len('netlink_') : -len('_socket')]}]"
+        return _Line(f"netlink: [{tclass[len('netlink_') : -len('_socket')]}]")
     if tclass == "udp_socket":
-        return "connect: {udp: any}"
+        return _Line("connect: {udp: any}")
     protocol = _protocol(denial)
-    return f"bind: {{{protocol}: [{ANY_PORT}]}} or connect: {{{protocol}: [{ANY_PORT}]}}" if protocol else ""
+    line, *others = (f"{action}: {{{protocol}: [{ANY_PORT}]}}" for action in actions)
+    return _Line(line, " ".join(f"or {{{other}}}" for other in others)) if protocol else _Line()
 
 
-# permission -> the line of a role file's network that would grant it
-_LINES: Mapping[str, Callable[[Denial, PortTable], str]] = {
+def _address_line(denial: Denial, ports: PortTable) -> _Line:
+    """An address is bound with a port, which is 0 where any will do."""
+    number = _number(denial) if _protocol(denial) else None
+    return _socket_line(denial) if number is None else _port_line(denial, ports, "bind")
+
+
+# permission -> what would grant it
+_LINES: Mapping[str, Callable[[Denial, PortTable], _Line]] = {
     "name_bind": lambda denial, ports: _port_line(denial, ports, "bind"),
     "name_connect": lambda denial, ports: _port_line(denial, ports, "connect"),
-    "node_bind": _create_line,
-    "listen": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
-    "accept": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
-    "bind": lambda denial, ports: _create_line(denial, ports).split(" or ")[0],
-    "connect": lambda denial, ports: _create_line(denial, ports).split(" or ")[-1],
-    "net_bind_service": lambda denial, ports: "bind: a port below 1024",
-    "net_raw": lambda denial, ports: "raw: true",
+    "node_bind": _address_line,
+    "listen": lambda denial, ports: _socket_line(denial, ("bind",)),
+    "accept": lambda denial, ports: _socket_line(denial, ("bind",)),
+    "bind": lambda denial, ports: _socket_line(denial, ("bind",)),
+    "connect": lambda denial, ports: _socket_line(denial, ("connect",)),
+    "net_bind_service": lambda denial, ports: _Line(
+        f"bind: {{tcp: [{ANY_PORT}]}}", "of whatever protocol, with a number below 1024"
+    ),
+    "net_raw": lambda denial, ports: _Line("raw: true"),
 }
 
 
@@ -185,9 +205,9 @@ def _not_declared(denial: Denial, reach: Reach, name: str, what: str) -> Explana
         return Explanation(denial, name, "stale", "able",
                            f"a fault: {relabelled}: the host's labels changed since the build",
                            "`labelgen verify --build build` says how; build and install again")  # fmt: skip
-    message, allow = _declarable(denial, reach, name, what)
-    return Explanation(denial, name, "deliberate", "network", f"deliberate: {message}",
-                       f"network: {{{allow}}}" if allow else "")  # fmt: skip
+    message, line = _declarable(denial, reach, name, what)
+    allow = str(line) if line.yaml else ""
+    return Explanation(denial, name, "deliberate", "network", f"deliberate: {message}", allow)
 
 
 def _relabelled(denial: Denial, reach: Reach) -> str:
@@ -207,19 +227,19 @@ def _binds(denial: Denial, reach: Reach) -> bool:
     return reach.met(Need(denial.tclass, "node_bind", reach.addresses.types, "")).condition is not False
 
 
-def _declarable(denial: Denial, reach: Reach, name: str, what: str) -> tuple[str, str]:
-    """Why the network is not had, and the line of a role file's network that would give it, if there is one."""
+def _declarable(denial: Denial, reach: Reach, name: str, what: str) -> tuple[str, _Line]:
+    """Why the network is not had, and what would give it."""
     of_others = f"{what} is nothing that a role file can declare"
     if denial.tclass in LABELLED_NETWORKING:
-        return f"{name} declares no network, and so has nothing of {what}", ""
+        return f"{name} declares no network, and so has nothing of {what}", _Line()
     if "node_bind" in denial.perms and _binds(denial, reach):
-        return f"{of_others}: its parent may not bind addresses of this type", ""
+        return f"{of_others}: its parent may not bind addresses of this type", _Line()
     of_a_socket = denial.tclass not in CAPABILITY_CLASSES and not _NAMED.intersection(denial.perms)
     if of_a_socket and denial.target != denial.source:
-        return f"{of_others}: the socket is that of {denial.target}, handed in or left open", ""
-    lines = [_LINES.get(perm, _create_line)(denial, reach.ports) for perm in denial.perms]
-    allow = next((line for line in lines if line), "")
-    return (f"{name} does not declare {what}", allow) if allow else (of_others, "")
+        return f"{of_others}: the socket is that of {denial.target}, handed in or left open", _Line()
+    lines = (_LINES[perm](denial, reach.ports) if perm in _LINES else _socket_line(denial) for perm in denial.perms)
+    line = next((line for line in lines if line.yaml), _Line())
+    return f"{name} does not declare {what}" if line.yaml else of_others, line
 
 
 # What is asked of the type of a port or an address; everything else of a socket's own.

@@ -230,6 +230,42 @@ def test_a_port_is_suggested_as_a_role_file_takes_it(place: Place, target: str, 
         place.role(API, "api.yaml")
 
 
+SOCKETS = {
+    "to serve or to reach": ("create", "tcp_socket", "", "{bind: {tcp: [PORT]}}  # or {connect: {tcp: [PORT]}}"),
+    "to serve": ("listen", "tcp_socket", "", "{bind: {tcp: [PORT]}}"),
+    "to serve, bound": ("bind", "tcp_socket", "", "{bind: {tcp: [PORT]}}"),
+    "to serve, called": ("accept", "sctp_socket", "", "{bind: {sctp: [PORT]}}"),
+    "to reach": ("connect", "tcp_socket", "", "{connect: {tcp: [PORT]}}"),
+    "datagrams": ("create", "udp_socket", "", "{connect: {udp: any}}"),
+    "an address": ("node_bind", "tcp_socket", "src=40000", "{bind: {tcp: [40000]}}"),
+    "an address for datagrams": ("node_bind", "udp_socket", "src=40000", "{bind: {udp: [40000]}}"),
+    "any port": ("node_bind", "udp_socket", "src=0", "{connect: {udp: any}}"),
+    "a raw address": ("node_bind", "rawip_socket", "src=1", "{raw: true}"),
+    "netlink": ("create", "netlink_generic_socket", "", "{netlink: [generic]}"),
+    "ping": ("create", "icmp_socket", "", "{icmp: true}"),
+    "a low port": (
+        "net_bind_service",
+        "capability",
+        "capability=10",
+        "{bind: {tcp: [PORT]}}  # of whatever protocol, with a number below 1024",
+    ),
+}
+
+
+@pytest.mark.parametrize("perm,tclass,fields,network", SOCKETS.values(), ids=SOCKETS.keys())
+def test_what_would_allow_a_socket_can_be_pasted(
+    place: Place, perm: str, tclass: str, fields: str, network: str
+) -> None:
+    me = ME.replace("api", "none")
+    _, (found,) = explained(place, line(perm, of("node_t") if perm == "node_bind" else me, tclass, fields, me))
+    assert (found["kind"], found["allow"]) == ("deliberate", f"network: {network}")
+    place.role(f"name: pasted\nsummary: As it was suggested.\n{found['allow'].replace('PORT', '99')}\n", "pasted.yaml")
+    try:
+        place.build("pasted", "--output", "suggested").held()
+    finally:
+        (place.roles / "pasted.yaml").unlink()
+
+
 @pytest.mark.parametrize(
     "option,name,words",
     [
