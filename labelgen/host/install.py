@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from labelgen import build, changes, output, programs, role
-from labelgen.errors import InputError, LabelgenError, MachineError
+from labelgen.errors import InputError, LabelgenError, MachineError, ParentError
 from labelgen.host import records, runtimes, state
 from labelgen.host.contexts import Place, places_of_roles
 from labelgen.host.records import Before
@@ -96,7 +96,10 @@ def install(request: Request, progress: Progress) -> Installed:
     _check_others(store, modules)
     names = tuple(module.role for module in modules if not module.is_shared)
     progress("verifying on the policy of this host")
-    standing = changes.standing(request.build_folder, _on(request, names), progress)
+    try:
+        standing = changes.standing(request.build_folder, _on(request, names), progress)
+    except ParentError as error:
+        raise _without_parent(store, error) from error
     if not standing.verdict.holds:
         return Installed(names, standing.states, standing.verdict)
     files = role.read_all(request.inputs.roles, names)
@@ -111,6 +114,16 @@ def install(request: Request, progress: Progress) -> Installed:
     relabelled = _relabel(places, {place.type for place in places}) if loaded else 0
     off = state.told(store.is_of_host)
     return Installed(names, standing.states, standing.verdict, confirmed, loaded, starters, relabelled, places, off)
+
+
+def _without_parent(store: Store, error: ParentError) -> MachineError:
+    """That the host lacks what roles derive from, and its SELinux too, where it is off."""
+    words = [f"the policy of this host has no containers for roles to derive from: {error.message}"]
+    return MachineError(
+        "\n".join([*words, *filter(None, [state.told(store.is_of_host)])]),
+        "put in what brings their types: the package container-selinux on Fedora and RHEL; on Debian 13 the policy's "
+        "module `container`",
+    )
 
 
 def _on(request: Request, names: Sequence[str]) -> build.Inputs:

@@ -147,12 +147,13 @@ def signals_wait() -> Iterator[None]:
 def locate(root: Path = Path("/"), name: str = "") -> Store:
     """The policy store of a host whose / is `root`; `name` is its SELINUXTYPE if not the configured one.
 
-    Raises InputError where there is none.
+    Raises MachineError where this host has none, InputError where another one that was named has none.
     """
     root = root.resolve()
+    kind = MachineError if root == Path("/") and not name else InputError
     name = name or bases.selinux_type(root) or ""
     if not name:
-        raise InputError(
+        raise kind(
             f"{root / 'etc/selinux/config'}: there is no SELINUXTYPE, so this host has no SELinux policy",
             "install one (selinux-policy-targeted, or on Debian selinux-policy-default)",
         )
@@ -163,4 +164,4 @@ def locate(root: Path = Path("/"), name: str = "") -> Store:
                 raise MachineError(f"the policy store {folder} cannot be read", "run labelgen as root")
         elif (folder / "active" / "modules").is_dir():
             return Store(root, name, folder)
-    raise InputError(f"{root / PLACES[0] / name}: there is no policy store here", "name it with --store")
+    raise kind(f"{root / PLACES[0] / name}: there is no policy store here", "name it with --store")

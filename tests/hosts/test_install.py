@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,9 @@ from installs import SimulatedHost
 from labelgen.host import install
 from labelgen.host.contexts import Place
 from labelgen.host.runtimes import Starter
+from labelgen.host.store import Store
 
+SMALL_POLICY = Path(__file__).parents[1] / "policies" / "small.cil"
 ROLES = {"dns", "ftp", "nonet", "web"}
 DOMAINS = {f"lxc_{name}_t" for name in ROLES}
 # Gives a role more than it declares, in whatever policy it is linked into.
@@ -200,6 +203,32 @@ def test_a_store_that_may_not_be_changed_is_told(host: SimulatedHost) -> None:
 def test_a_root_without_selinux_is_told(host: SimulatedHost) -> None:
     (host.root / "etc/selinux/config").unlink()
     host.call("install").refused("there is no SELINUXTYPE", "install one")
+
+
+def test_a_host_whose_policy_has_no_containers_lacks_something(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that runs without SELinux lacks that too, which to know first saves a way."""
+    shutil.rmtree(host.store / "modules")
+    module = host.store / "modules/100/small"
+    module.mkdir(parents=True)
+    shutil.copy(SMALL_POLICY, module / "cil")
+    told = ("no containers for roles to derive from", "no type 'svirt_lxc_net_t'", "container-selinux")
+    done = host.call("install", "web")
+    done.refused(*told, status=3)
+    assert "not enabled" not in done.stderr
+    monkeypatch.setattr("labelgen.host.state.SELINUXFS", host.selinuxfs)
+    monkeypatch.setattr(Store, "is_of_host", True)
+    host.call("install", "web").refused(*told, "SELinux is not enabled on this host", "SELINUX=enforcing", status=3)
+
+
+@pytest.mark.parametrize("command", ["install", "status", "remove"])
+@pytest.mark.parametrize("without", ["/etc/selinux", "/var/lib/selinux"])
+def test_a_host_without_a_policy_lacks_something(host: SimulatedHost, command: str, without: str) -> None:
+    there = Path(without).is_dir()
+    prefix = in_namespace(f"mount -t tmpfs none {without}" if there else "true")
+    done = host.place.run(command, prefix=prefix)
+    done.refused("there is no ", status=3)
 
 
 # -- with the kernel of the host
