@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,12 +17,13 @@ from labelgen.errors import InputError
 # checkmodule drops silently what its version cannot carry. 6 is the first that carries MLS users.
 LOWEST_VERSION = 6
 NEEDED_VERSIONS = (
-    ("\ntypebounds ", 9),
-    ("\ntype_transition ", 11),
-    ("\nallowxperm ", 18),
-    ("\ndontauditxperm ", 18),
-    ("\nauditallowxperm ", 18),
+    ("typebounds", 9),
+    ("type_transition", 11),
+    ("allowxperm", 18),
+    ("dontauditxperm", 18),
+    ("auditallowxperm", 18),
 )
+_STATEMENT = re.compile(r"^ *([a-z_]+) ", re.M)  # a block's are indented
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Compiled:
 
 def module_version(source: str) -> int:
     """The lowest module version that carries what a module's source uses."""
-    return max((version for words, version in NEEDED_VERSIONS if words in source), default=LOWEST_VERSION)
+    used = {match[1] for match in _STATEMENT.finditer(source)}
+    return max((version for word, version in NEEDED_VERSIONS if word in used), default=LOWEST_VERSION)
 
 
 def compile_module(folder: Path, name: str) -> Compiled:

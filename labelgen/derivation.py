@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Callable, NamedTuple, Optional
 
 from labelgen import conditions
@@ -514,14 +515,14 @@ def _sorted(sets: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _merged(rules: Iterable[SharedRule]) -> tuple[SharedRule, ...]:
-    """The same rules in as few statements as the language allows, in a fixed order."""
-    unique = set(rules)
-    for axis in ("perms", "targets", "sources", "classes"):
+    """The same rules in few statements, in a fixed order. Each is about one name of the base at either end, and what
+    goes away with that name is no other's."""
+    unique = {one for rule in rules for one in _one_by_one(rule)}
+    for axis in ("perms", "classes"):
         groups: dict[SharedRule, set[str]] = defaultdict(set)
         for rule in unique:
-            names = getattr(rule, axis)
-            united = rule.kind in ACCESS_RULES and _can_be_united(names)
-            groups[_with(rule, axis, ()) if united else rule].update(names if united else ())
+            united = rule.kind in ACCESS_RULES
+            groups[_with(rule, axis, ()) if united else rule].update(getattr(rule, axis) if united else ())
         unique = {_with(rule, axis, tuple(sorted(names))) if names else rule for rule, names in groups.items()}
     return tuple(sorted(unique))
 
@@ -530,10 +531,14 @@ def _with(rule: SharedRule, axis: str, names: tuple[str, ...]) -> SharedRule:
     return SharedRule(**{**rule._asdict(), axis: names})
 
 
-def _can_be_united(names: tuple[str, ...]) -> bool:
-    """Whether a set may be united with another: a subtraction would take from both, and what is said of roles and
-    their files is said under headings of their own."""
-    return not any(name.startswith("-") or name in ("self", *OWN_ATTRIBUTES) for name in names)
+def _one_by_one(rule: SharedRule) -> Iterator[SharedRule]:
+    for sources, targets in product(_single(rule.sources), _single(rule.targets)):
+        yield rule._replace(sources=sources, targets=targets)
+
+
+def _single(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """A set as sets of one name; one from which names are taken stays whole."""
+    return [names] if any(name.startswith("-") for name in names) else [(name,) for name in names]
 
 
 def derive(policy: Policy, parent: str, probe: Optional[Probe] = None) -> Derivation:

@@ -28,6 +28,8 @@ _JOINS = re.compile(
 )
 
 
+# Of sets and of optional blocks.
+_BY_THE_COMPILER = tuple(f"{SHARED}_{kind}_".encode() for kind in ("typeattr", "optional"))
 _OF_SHARED = "|".join((*OWN_ATTRIBUTES, rf"{SHARED}_typeattr_[0-9]+"))
 _DECLARED_IN_SHARED = re.compile(rf"\(typeattribute ({_OF_SHARED})\)")
 
@@ -54,7 +56,7 @@ def _declared(text: bytes) -> set[bytes]:
 def _is_shared(text: bytes) -> bool:
     """Whether it is the shared module: it declares the roles' attribute, and no role is named in it."""
     attributes = {name.encode() for name in OWN_ATTRIBUTES}
-    own = _declared(text) | {word for word in _WORD.findall(text) if word.startswith(b"lxc_base_typeattr_")}
+    own = _declared(text) | {word for word in _WORD.findall(text) if word.startswith(_BY_THE_COMPILER)}
     return b"(typeattribute lxc_domain)" in text and set(_WORD.findall(text)) <= attributes | own
 
 

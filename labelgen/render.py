@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -71,16 +71,17 @@ def _wrapped_by_textwrap(text: str, indent: str) -> str:
     )
 
 
-def rules_text(rules: Iterable[SharedRule]) -> str:
+def rules_text(rules: Iterable[SharedRule], indent: str = "") -> str:
     """Rules as statements: first those always in force, then a block for each condition."""
     plain: list[SharedRule] = []
     conditional: dict[str, list[SharedRule]] = defaultdict(list)
     for rule in rules:
         (conditional[rule.condition] if rule.condition else plain).append(rule)
-    lines = [_wrapped(_rule_text(rule)) for rule in plain]
+    lines = [_wrapped(_rule_text(rule), indent) for rule in plain]
     for condition, inside in sorted(conditional.items()):
         shown = condition if condition.startswith("(") else f"({condition})"
-        lines += [f"if {shown} {{", *(_wrapped(_rule_text(rule), "    ") for rule in inside), "}"]
+        block = (_wrapped(_rule_text(rule), f"{indent}    ") for rule in inside)
+        lines += [f"{indent}if {shown} {{", *block, f"{indent}}}"]
     return "\n".join(lines)
 
 
@@ -110,6 +111,12 @@ def _all_perms(rules: Iterable[SharedRule]) -> tuple[tuple[str, tuple[str, ...]]
     return tuple((tclass, tuple(sorted(perms))) for tclass, perms in sorted(classes.items()))
 
 
+def _named(rule: SharedRule) -> set[str]:
+    """The types and attributes in a rule."""
+    names = {name.lstrip("-") for name in (*rule.sources, *rule.targets)} - {"self"}
+    return names | {rule.default} if rule.default else names
+
+
 def requirements(
     rules: Sequence[SharedRule],
     types: Iterable[str],
@@ -119,9 +126,7 @@ def requirements(
     selinux_roles: Sequence[str] = (),
 ) -> Requirements:
     """What a module of these rules must require, besides `types` and `attributes` that its declarations name."""
-    named = {name.lstrip("-") for rule in rules for name in (*rule.sources, *rule.targets)} - {"self"}
-    named |= {rule.default for rule in rules if rule.default}
-    named -= set(declared)
+    named = {name for rule in rules for name in _named(rule)} - set(declared)
     found = {name for name in named if is_attribute(name)}
     booleans = sorted({name for rule in rules if rule.condition for name in _booleans(rule.condition)})
     return Requirements(
@@ -159,12 +164,24 @@ SECTIONS: tuple[tuple[str, Callable[[SharedRule], bool]], ...] = (
 )
 
 
-def sections(rules: Iterable[SharedRule]) -> Iterator[tuple[str, list[SharedRule]]]:
-    """The rules of the shared module under their headings."""
-    grouped: dict[str, list[SharedRule]] = {title: [] for title, _ in SECTIONS}
+@dataclass(frozen=True)
+class Section:
+    """Rules of the shared module under a heading: those of any base, and those that name something of other modules,
+    which they go away with. optionals: what they name -> the rules."""
+
+    title: str
+    rules: list[SharedRule] = field(default_factory=list)
+    optionals: dict[tuple[str, ...], list[SharedRule]] = field(default_factory=lambda: defaultdict(list))
+
+
+def sections(rules: Iterable[SharedRule], always: Collection[str]) -> list[Section]:
+    """The rules of the shared module under their headings; `always`: the names that are there whatever a host has."""
+    found = {title: Section(title) for title, _ in SECTIONS}
     for rule in rules:
-        grouped[next(title for title, belongs in SECTIONS if belongs(rule))].append(rule)
-    return ((title, members) for title, members in grouped.items() if members)
+        section = found[next(title for title, belongs in SECTIONS if belongs(rule))]
+        needs = (_named(rule) | _booleans(rule.condition)).difference(always)
+        (section.optionals[tuple(sorted(needs))] if needs else section.rules).append(rule)
+    return [section for section in found.values() if section.rules or section.optionals]
 
 
 # -- templates
@@ -244,12 +261,17 @@ class Renderer:
     def shared(self) -> str:
         """The source of the shared module."""
         derivation = self.facts.derivation
-        needs = requirements(
-            derivation.rules, (), (), (DOMAIN, NET_DOMAIN, FILE_TYPE), self._is_attribute, derivation.selinux_roles
-        )
+        own = (DOMAIN, NET_DOMAIN, FILE_TYPE)
+        parts = sections(derivation.rules, {*own, derivation.parent, derivation.file_type})
+        needs = requirements([rule for part in parts for rule in part.rules], (), (), own, self._is_attribute, ())
         counts = [(reason, REASONS[reason], number) for reason, number in derivation.counts.items() if number]
         return self._fill(
-            "shared.te.j2", module=SHARED_MODULE, needs=needs, counts=counts, sections=list(sections(derivation.rules))
+            "shared.te.j2",
+            module=SHARED_MODULE,
+            needs=replace(needs, classes=_all_perms(derivation.rules)),
+            needs_of=lambda rules: requirements(rules, (), (), own, self._is_attribute),
+            counts=counts,
+            sections=parts,
         )
 
     def role(self, module: RoleModule) -> str:
