@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import setools
 from commandline import LABELGEN, in_namespace
 from installs import SimulatedHost
 
@@ -55,6 +56,34 @@ def test_a_role_that_is_added_leaves_the_others_as_they_are(host: SimulatedHost)
     host.call("install", "nonet").held()
     host.call("install", "web").held()
     assert set(host.stored()) == {"200/lxc_base", "200/lxc_nonet", "200/lxc_web"}
+
+
+# A module that says something of containers: by a type, an attribute, a boolean and an SELinux role of its own.
+SERVICE = """
+(type service_t)(roletype system_r service_t)(type service_file_t)(typeattribute service_domain)
+(typeattributeset service_domain (service_t))(boolean service_reads false)
+(role service_r)(roletype service_r container_t)
+(allow service_t container_t (fd (use)))(allow service_domain container_t (process (getsched)))
+(allow container_t service_file_t (file (getattr)))(typetransition container_t service_file_t file "x" etc_t)
+(booleanif service_reads (true (allow service_t container_t (process (getattr)))))
+"""
+
+
+def test_another_module_can_go_away_though_roles_have_what_it_says_of_containers(host: SimulatedHost) -> None:
+    """As `semodule -d unconfined` takes the module of that name from a hardened host, or an update a type."""
+    host.add(SERVICE, name="service")
+    host.place.build("--base", "root/var/lib/selinux/targeted").held()
+    host.call("install").held()
+    source = (host.place.output / "lxc_base/lxc_base.te").read_text()
+    assert all(
+        name in source for name in ("service_t", "service_domain", "service_reads", "service_r ", "service_file_t")
+    )
+    rules = [rule for rule in setools.SELinuxPolicy(str(host.policy)).terules() if "service" in str(rule)]
+    assert any(str(rule).startswith("allow service_t lxc_domain:") for rule in rules)
+    assert host.semodule("-X", "400", "-r", "service") == 0
+    assert host.types() >= DOMAINS
+    left = host.place.call("verify", "--policy", host.policy)
+    assert left.status == 0, left.stdout
 
 
 def test_a_claim_that_fails_on_the_policy_of_the_host_keeps_the_roles_out(host: SimulatedHost) -> None:
