@@ -191,6 +191,13 @@ class Subject:
         return {} if self.verification.exact else hidden.not_taken(self, _allowed)
 
     @cached_property
+    def not_shown(self) -> list[str]:
+        """The claims that a binary base does not show if all is taken at its worst that it may hide."""
+        runtimes = () if self.verification.exact else self.policy.names(self.kin.runtimes)
+        refused = {"enterable"} if any(refused_identities(self, name) for name in runtimes) else set()
+        return [claim for claim in CLAIMS if claim in {*self.not_taken, *refused}]
+
+    @cached_property
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 
@@ -584,6 +591,7 @@ def able(subject: Subject) -> Iterator[Finding]:
                 yield from _unmet(subject, need, where)
     yield from _files_able(subject)
     yield from labels.unusable(subject)
+    yield from _hidden(subject, "able")
 
 
 def _declared_needs(subject: Subject, network: Network) -> Iterator[tuple[Where, list[Need]]]:
@@ -1165,6 +1173,7 @@ def enterable(subject: Subject) -> Iterator[Finding]:
     for runtime in subject.policy.names(subject.kin.runtimes):
         yield from _refused_entry(subject, runtime)
     yield from _entered_alike(subject)
+    yield from _hidden(subject, "enterable")
 
 
 def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, str], ...]:
@@ -1191,7 +1200,7 @@ def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
     """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
     attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
     for user, selinux_role, text in refused_identities(subject, runtime):
-        if subject.verification.exact or (user, selinux_role) == SYSTEM:
+        if subject.verification.exact or subject.verification.at_worst or (user, selinux_role) == SYSTEM:
             yield subject.finding(
                 "enterable",
                 f"a constraint lets {runtime} start {subject.parent} and not {subject.domain}",

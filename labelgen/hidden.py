@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
@@ -110,19 +110,22 @@ def _written_out(subject: Subject) -> list[tuple[Key, int]]:
     says of each type what was said of `self`, or of an attribute that was written out (CIL's expandtypeattribute). Each
     with the targets; of itself, the domain."""
     bits = subject.policy.bits
-    found = {item for names, few, _ in _groups(subject) for item in _common(subject.policy, names, few, _own)}
+    groups = _groups(subject, subject.domain)
+    found = {item for names, few, _ in groups for item in _common(subject.policy, names, few, _own)}
     return [(key, bits[target] if target else subject.bit) for key, target in sorted(found)]
 
 
-def _groups(subject: Subject) -> list[tuple[tuple[str, ...], int, str]]:
-    """The types of which a rule may have been said before it was written out, how many may have been left out, and what
-    they are in words."""
+def _groups(subject: Subject, type_name: str) -> list[tuple[tuple[str, ...], int, str]]:
+    """The types of which a rule may have been said before it was written out, if it was said of one of the role's types
+    too; how many may have been left out, and what they are in words."""
     policy = subject.policy
-    mine, roles = _of(subject, subject.domain)
-    groups = [(_domains(policy, roles), FEW, "nearly all domains")]
+    mine, roles = _of(subject, type_name)
+    is_domain = type_name == subject.domain
+    counterpart = subject.parent if is_domain else subject.parent_file_type
+    groups = [(_domains(policy, roles), FEW, "nearly all domains")] if is_domain else []
     for attribute in sorted(mine.difference(OWN_ATTRIBUTES)):
-        others = policy.attributes[attribute] & ~roles & ~policy.bits[subject.parent]
-        groups.append((tuple(policy.names(others)), 0, f"all others of {attribute} but {subject.parent}"))
+        others = policy.attributes[attribute] & ~roles & ~policy.bits[counterpart]
+        groups.append((tuple(policy.names(others)), 0, f"all others of {attribute} but {counterpart}"))
     return groups
 
 
@@ -140,19 +143,27 @@ def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _domain_bits(policy: Policy, roles: int) -> int:
-    """The domains that are no roles, as a bitset."""
-    return sum(policy.bits[name] for name in _domains(policy, roles))
+    """The domains that are no roles, and the types of which nothing says what they are, as a bitset."""
+    domains = sum(policy.bits[name] for name in _domains(policy, roles))
+    return domains | ~_of_files(policy) & (1 << len(policy.types)) - 1 & ~roles
 
 
 @lru_cache(maxsize=4)
 def _file_bits(policy: Policy, roles: int) -> int:
-    """The types that files may have (filesystem associate), those of roles aside, as a bitset."""
+    """The types of files that are no roles', and those of which nothing says what they are, as a bitset."""
+    domains = sum(policy.bits[name] for name in _domains(policy, roles))
+    return (_of_files(policy) | ~domains) & (1 << len(policy.types)) - 1 & ~roles
+
+
+@lru_cache(maxsize=4)
+def _of_files(policy: Policy) -> int:
+    """The types that files may have (filesystem associate), as a bitset."""
     found = 0
     for names in (policy.types, policy.attributes):
         for name in names:
             if any("associate" in rule.perms for rule in policy.naming_source(name) if rule.tclass == "filesystem"):
                 found |= policy.bits[name]
-    return found & ~roles
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -203,10 +214,14 @@ class Reading:
         holding = _holding if self.claim in ("network", "closed") else _holding_rather
         return self._or_name(self.subject.domain, holding, _domain_bits)
 
-    def acting(self) -> Container[str]:
-        """The sets that may hold another role than this one."""
+    def rules_of_role_on(self, name: str) -> list[Rule]:
+        """The rules about what a role may do to what stands by a name: this role, or others where these are asked about
+        (`separate`)."""
         policy, (mine, roles) = self.subject.policy, _of(self.subject, self.subject.domain)
-        return policy.bits if self.name else _holding(policy, mine, roles)
+        asked = _holding(policy, mine, roles) if self.claim == "separate" else self.sets()
+        acting: Container[str] = policy.bits if self.name else asked
+        bit = self.subject.bit
+        return [r for r in policy.naming_target(name) if policy.bits[r.source] & bit or r.source in acting]
 
     def of_files(self) -> Iterator[tuple[str, str, str]]:
         """The access and the name of each private file type, and the sets that may hold it."""
@@ -223,35 +238,42 @@ class Reading:
 
     def _or_name(self, type_name: str, holding: Holding, alike: Callable[[Policy, int], int]) -> tuple[str, ...]:
         policy, (mine, roles) = self.subject.policy, _of(self.subject, type_name)
-        of_a_kind = alike(policy, roles)
         taken = {*holding(policy, mine, roles)}
         if self.claim != "separate":
-            taken.update(_without_a_name(policy, of_a_kind))
+            taken.update(_without_a_name(policy, alike(policy, roles)))
         if not self.name:
             return tuple(sorted(taken - mine))
-        return (self.name,) if self.name not in taken | mine and policy.bits[self.name] & of_a_kind else ()
+        return (self.name,) if self.name not in taken | mine else ()
 
     def written_out(self) -> list[tuple[Key, int]]:
         """What the role may do, and on what, by rules that name others one by one."""
         return [] if self.name else _written_out(self.subject)
 
-    def labelling(self) -> list[tuple[tuple[str, ...], int, str]]:
-        """Whose rules about what they make may be about what the role makes (_groups)."""
+    def groups(self, type_name: str) -> list[tuple[tuple[str, ...], int, str]]:
+        """The types whose labels may be given to what the role makes or makes it in (_groups)."""
         if not self.name:
-            return _groups(self.subject)
-        return [((self.name,), 0, self.name)] if self.name in self.subject.policy.types else []
+            return _groups(self.subject, type_name)
+        is_type = self.name in self.subject.policy.types
+        return [((self.name,), 0, self.name)] if is_type and self.of(type_name) else []
+
+    @property
+    def types(self) -> list[str]:
+        """The role's domain and private file types."""
+        names = (self.subject.domain, *self.subject.file_types.values())
+        return [name for name in names if name in self.subject.policy.types]
 
     def told_of_all(self, key: Key, target: int) -> Finding:
         """A finding about what was written out."""
         on = "themselves" if target == self.subject.bit else self.subject.policy.names(target)[0]
         may_not = f"{self.subject.domain} may not {key[1]} ({key[0]}) as nearly all like it may on {on}"
-        return self._finding(may_not)
+        return self.finding(may_not)
 
     def told(self, type_name: str, name: str, does: str, why: str) -> Finding:
         """A finding about a set that may hold one of the role's types."""
-        return self._finding(f"{type_name} is not in the set that the binary calls {name}, {does}", why)
+        return self.finding(f"{type_name} is not in the set that the binary calls {name}, {does}", why)
 
-    def _finding(self, what: str, *rules: str) -> Finding:
+    def finding(self, what: str, *rules: str) -> Finding:
+        """A finding that something cannot be shown."""
         words = f"it cannot be shown that {what}; verify on the modules of the base"
         return self.subject.finding(
             self.claim, words, rules, where=("network",) if self.claim == "network" else ("name",)
@@ -309,22 +331,31 @@ def _contained(reading: Reading) -> Iterator[Finding]:
     """What such a set may do and the parent may not, and what the role may do to one that holds its files."""
     subject = reading.subject
     theirs = subject.kin.theirs
-    filters = subject.verification.parent_xperms[subject.parent].filters
     does = f"which has what {subject.parent} lacks"
     for name in reading.sets():
         rules = subject.policy.naming_source(name)
         for rule, _ in _first(rules, lambda rule, key: _is_more(subject.policy, rule, rule.target, key, theirs)):
             yield reading.told(subject.domain, name, does, str(rule))
-        for rule, commands, had in _limited(subject.policy, name, filters):
-            if any(known is not None and commands - known for known in had):
-                yield reading.told(subject.domain, name, does, str(rule))
     for key, target in reading.written_out():
         counterpart = subject.kin.bit if target == subject.bit else target
         left = counterpart & ~theirs.always.get(key, 0)
         if any(theirs.condition(key, 1 << number) is not True for number in members(left)):
             yield reading.told_of_all(key, target)
+    for name in reading.sets():
+        # What a role may do to itself its parent may do to itself.
+        done = reading.rules_of_role_on(name)
+        for rule, key in _first(done, lambda rule, key: not _may_itself(subject, rule, key)):
+            yield reading.told(subject.domain, name, f"to which {subject.domain} may {key[1]} ({key[0]})", str(rule))
+    for type_name, name, rule, commands, had in _limited(reading):
+        if any(known is not None and commands - known for known in had):
+            yield reading.told(type_name, name, does, str(rule))
     for access, type_name, name in reading.of_files():
         yield from _beyond_access(reading, access, type_name, name)
+
+
+def _may_itself(subject: Subject, rule: Rule, key: Key) -> bool:
+    """Whether the parent may do to itself what a rule grants, wherever the rule is in force."""
+    return conditions.implies(condition_of(rule.guard), subject.kin.theirs.condition(key, subject.kin.bit))
 
 
 def _is_more(policy: Policy, rule: Rule, other_end: str, key: Key, theirs: Grants) -> bool:
@@ -337,8 +368,7 @@ def _is_more(policy: Policy, rule: Rule, other_end: str, key: Key, theirs: Grant
 def _beyond_access(reading: Reading, access: str, type_name: str, name: str) -> Iterator[Finding]:
     """What the role may do to a set that holds its files beyond the access that it declares."""
     subject, may = reading.subject, FILE_ACCESS[access]
-    bits = subject.policy.bits
-    rules = [rule for rule in subject.policy.naming_target(name) if bits[rule.source] & subject.bit]
+    rules = reading.rules_of_role_on(name)
     for rule, key in _first(rules, lambda _, key: key[1] not in may.get(key[0], ())):
         does = f"to which {subject.domain} may {key[1]} ({key[0]})"
         yield reading.told(type_name, name, does, str(rule))
@@ -346,12 +376,9 @@ def _beyond_access(reading: Reading, access: str, type_name: str, name: str) -> 
 
 def _complete(reading: Reading) -> Iterator[Finding]:
     """What of the parent's such a set would take away from the role."""
-    subject = reading.subject
-    filters = subject.verification.parent_xperms[subject.parent].filters
-    for name in reading.sets():
-        for rule, _, had in _limited(subject.policy, name, filters):
-            if None in had:
-                yield reading.told(subject.domain, name, "which is limited in its commands", str(rule))
+    for type_name, name, rule, _, had in _limited(reading):
+        if None in had:
+            yield reading.told(type_name, name, "which is limited in its commands", str(rule))
     yield from _constrained(reading, False)
 
 
@@ -359,9 +386,8 @@ def _separate(reading: Reading) -> Iterator[Finding]:
     """Who may act on such a set and not on the parent or its files; constraints that bind one less; and labels."""
     subject = reading.subject
     yield from _acted_upon(reading, subject.domain, subject.kin, reading.sets())
-    for type_name in (subject.domain, *subject.file_types.values()):
-        if type_name in subject.policy.types:
-            yield from _acted_upon_by_roles(reading, type_name)
+    for type_name in reading.types:
+        yield from _acted_upon_by_roles(reading, type_name)
     for _, type_name, name in reading.of_files():
         kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
         yield from _acted_upon(reading, type_name, kin, (name,))
@@ -382,26 +408,21 @@ def _opened(reading: Reading, type_name: str, name: str, kin: Kin) -> Iterator[F
 def _acted_upon(reading: Reading, type_name: str, kin: Kin, sets: Iterable[str]) -> Iterator[Finding]:
     subject = reading.subject
     for name in sets:
-        rules = [rule for rule in _done_to(subject.policy, name) if rule.source != subject.domain]
+        rules = [rule for rule in subject.policy.naming_target(name) if rule.source != subject.domain]
         for rule, _ in _first(
             rules, lambda rule, key: _is_more(subject.policy, rule, rule.source, key, kin.done_to_theirs)
         ):
             yield reading.told(type_name, name, f"on which {rule.source} can act", str(rule))
 
 
-def _done_to(policy: Policy, name: str) -> list[Rule]:
-    """The rules about a set or a type, without those about what a type may do to itself."""
-    return [rule for rule in policy.naming_target(name) if rule.source != name or name in policy.attributes]
-
-
 def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
     """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
     set, too."""
     subject, policy = reading.subject, reading.subject.policy
-    roles, acting, holding = _of(subject, type_name)[1], reading.acting(), reading.of(type_name)
+    roles, holding = _of(subject, type_name)[1], reading.of(type_name)
     for name in (*holding, *_less_a_few(policy, holding, roles)):
-        for rule in _done_to(policy, name):
-            if rule.kind == "allow" and (rule.source in acting or policy.bits[rule.source] & subject.bit):
+        for rule in reading.rules_of_role_on(name):
+            if rule.kind == "allow":
                 does = f"on which {rule.source} can act, which may hold other roles"
                 yield reading.told(type_name, name, does, str(rule))
                 break
@@ -417,44 +438,117 @@ def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str
             yield name
 
 
-def _limited(policy: Policy, name: str, filters: Filters) -> Iterator[tuple[Rule, set[int], list[Optional[set[int]]]]]:
-    """The rules that limit a set to commands, these commands, and those to which the parent is limited on the types
-    that the rule is about (access.Xperms)."""
-    for rule in policy.naming_source(name):
-        if rule.kind in XPERM_RULES:
-            commands = xperm_ranges(rule.xperms) if rule.kind == "allowxperm" else set()
-            numbers = list(members(policy.bits[rule.target]))
-            yield rule, commands, [filters.get((rule.tclass, perm, n)) for perm in rule.perms for n in numbers]
+Limit = tuple[str, str, Rule, set[int], list[Optional[set[int]]]]
+
+
+def _limited(reading: Reading) -> Iterator[Limit]:
+    """One of the role's types, a set that may hold it, a rule that limits the set to commands, or others on it, these
+    commands, and those to which the parent is limited in its place (access.Xperms)."""
+    subject, policy = reading.subject, reading.subject.policy
+    filters = subject.verification.parent_xperms[subject.parent].filters
+    for name in reading.sets():
+        for rule in policy.naming_source(name):
+            # What is said of a set and itself is said of the role and itself.
+            others = policy.bits[rule.target] | (subject.kin.bit if rule.target == name else 0)
+            yield from _limiting(subject.domain, name, rule, others, filters)
+    for _, type_name, name in reading.of_files():
+        for rule in reading.rules_of_role_on(name):
+            yield from _limiting(type_name, name, rule, policy.bits[subject.parent_file_type], filters)
+
+
+def _limiting(type_name: str, name: str, rule: Rule, others: int, filters: Filters) -> Iterator[Limit]:
+    if rule.kind in XPERM_RULES:
+        commands = xperm_ranges(rule.xperms) if rule.kind == "allowxperm" else set()
+        had = [filters.get((rule.tclass, perm, number)) for perm in rule.perms for number in members(others)]
+        yield type_name, name, rule, commands, had
 
 
 def _constrained(reading: Reading, easier: bool) -> Iterator[Finding]:
-    """Constraints that name such a set, which what the role's type is held against is not in."""
+    """Constraints that name such a set, which what the role's type is held against is not in; what is declared is to be
+    granted whatever the parent has."""
     subject, policy = reading.subject, reading.subject.policy
     naming = subject.verification.constraints.naming
     pairs = [(subject.domain, subject.parent, name) for name in reading.sets()]
     pairs += [(type_name, subject.parent_file_type, name) for _, type_name, name in reading.of_files()]
     for type_name, counterpart, name in pairs:
-        if (name, easier) in naming and not policy.bits[name] & policy.bits[counterpart]:
+        is_told = reading.claim == "able" or not policy.bits[name] & policy.bits[counterpart]
+        if (name, easier) in naming and is_told:
             does = f"which a constraint binds {'less' if easier else 'more'} than {counterpart}"
             yield reading.told(type_name, name, does, naming[name, easier])
 
 
+def _able(reading: Reading) -> Iterator[Finding]:
+    """Labels that keep the role from what it declares, and constraints that do."""
+    yield from _constrained(reading, False)
+    yield from _labelled(reading)
+    yield from _of_another_role(reading)
+
+
+def _of_another_role(reading: Reading) -> Iterator[Finding]:
+    """SELinux roles that what is made in all others of an attribute gets, or in nearly all domains: as with labels."""
+    subject, policy = reading.subject, reading.subject.policy
+    started_as = {name for name, bits in policy.roles.items() if bits & subject.bit}
+    for type_name in reading.types:
+        for names, few, whose in reading.groups(type_name):
+            for selinux_role, words, text in _common(policy, names, few, _roles_given):
+                if selinux_role in started_as:
+                    yield reading.finding(
+                        f"what is made in or run of {type_name} has no SELinux role {words} as of {whose}", text
+                    )
+
+
+def _roles_given(policy: Policy, type_name: str) -> set[tuple[str, str, str]]:
+    """The role_transitions about a type: of which SELinux role, to which and of what class, and the rule without it."""
+    return {
+        (
+            rule.source,
+            f"{rule.default} ({rule.tclass})",
+            f"role_transition {rule.source} *:{rule.tclass} {rule.default};",
+        )
+        for rule in policy.role_transitions.get(type_name, ())
+    }
+
+
+def _enterable(reading: Reading) -> Iterator[Finding]:
+    """Constraints that keep runtimes from starting such a set."""
+    yield from _constrained(reading, False)
+
+
 def _labelled(reading: Reading) -> Iterator[Finding]:
-    """Labels that what all others of an attribute make gets, or nearly all domains, and not what the parent makes: a
-    binary has such rules for each type, and does not tell whether they were said of them all."""
+    """Labels that what all others of an attribute make gets, or nearly all domains: a binary has such rules for each
+    type, and does not tell whether they were said of them all. Of files and the like those count that the parent's have
+    not (`separate`); of programs and sockets all (`able`), as levels do, but for those that nearly all domains have and
+    the parent too: such are said of `domain`, in which no role is."""
     subject, policy = reading.subject, reading.subject.policy
     theirs = _labels(policy, subject.parent)
-    for names, few, whose in reading.labelling():
-        for rule in _common(policy, names, few, _labels):
-            if rule not in theirs:
-                words = f"it cannot be shown that what {subject.domain} makes is not labelled as with {whose}"
-                yield subject.finding("separate", f"{words}; verify on the modules of the base", (rule,))
+    of_all = () if reading.name else _common(policy, _domains(policy, _of(subject, subject.domain)[1]), FEW, _labels)
+    passed_over = theirs.intersection(of_all)
+    for names, few, whose in reading.groups(subject.domain):
+        for label in _common(policy, names, few, _labels):
+            counts = label not in theirs or (label.counts_always and label not in passed_over)
+            if label.claim == reading.claim and counts:
+                yield reading.finding(f"what {subject.domain} makes is not labelled as with {whose}", label.rule)
 
 
-def _labels(policy: Policy, domain: str) -> set[str]:
-    """The rules that label what a domain makes, without who makes it."""
-    found = {str(rule._replace(source="*")) for rule in policy.labelling_from(domain) if rule.kind == "type_transition"}
-    return found.union(_ranges(policy).get(domain, ()))
+class _Label(NamedTuple):
+    """What labels something that a domain makes: the claim that it may break, whether it does where the parent has the
+    same, and the rule without who makes it."""
+
+    claim: str
+    counts_always: bool
+    rule: str
+
+
+@lru_cache(maxsize=4096)
+def _labels(policy: Policy, domain: str) -> frozenset[_Label]:
+    """What labels that which a domain makes."""
+    found = set()
+    for rule in policy.labelling_from(domain):
+        if rule.kind == "type_transition":
+            works = rule.tclass != "process" and rule.tclass not in policy.socket_classes
+            found.add(_Label("separate" if works else "able", not works, str(rule._replace(source="*"))))
+    found.update(_Label("separate", True, text) for text in _ranges(policy).get(domain, ()))
+    return frozenset(found)
 
 
 @lru_cache(maxsize=4)
@@ -469,9 +563,11 @@ def _ranges(policy: Policy) -> dict[str, list[str]]:
 
 _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "network": _network,
+    "able": _able,
     "contained": _contained,
     "complete": _complete,
     "separate": _separate,
+    "enterable": _enterable,
     "closed": _closed,
 }
 
@@ -484,25 +580,25 @@ def taken(subject: Subject, claim: str, allowed: Callable[[Subject, Key], int]) 
 @dataclass(frozen=True)
 class NotTaken:
     """What would break a claim and is not taken to be so, as policies of distributions have much of it. sets: those
-    that may hold one of the role's types; domain: one that has by name what may have been said of the role too ("" if
-    there is none); rules: an example of each."""
+    that may hold one of the role's types; without any, type: one of which something is said that may have been said of
+    a type of the role's, too; rules: those of the first."""
 
     sets: tuple[str, ...]
-    domain: str
+    type: str
     rules: tuple[str, ...]
 
     def in_words(self, domain: str) -> str:
         """What cannot be shown of a role's domain."""
-        of_sets = f"that neither {domain} nor its files are in {listed(self.sets, MOST_SETS)}"
-        of_rules = f"that no rule which names {self.domain} was said of {domain} too"
-        return " and ".join(words for words, is_so in ((of_sets, self.sets), (of_rules, self.domain)) if is_so)
+        if self.sets:
+            return f"that neither {domain} nor its files are in {listed(self.sets, MOST_SETS)}"
+        return f"that nothing which is said of {self.type} was said of {domain} or its files, too"
 
 
 def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, NotTaken]:
     """What is left, claim by claim, that would break it if all that a binary may hide were taken at its worst."""
     policy = subject.policy
     sets = [name for name in sorted(policy.attributes) if not ours.is_of_shared(name)]
-    domains = _domains(policy, _of(subject, subject.domain)[1])
+    types = policy.names((1 << len(policy.types)) - 1 & ~_of(subject, subject.domain)[1])
 
     def breaking(claim: str, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
         for name in names:
@@ -512,8 +608,9 @@ def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[
 
     found = {}
     for claim in _CHECKS:
-        held, said = dict(breaking(claim, sets)), dict(islice(breaking(claim, domains), 1))
-        if held or said:
-            rules = tuple(rule for finding in (*islice(held.values(), 1), *said.values()) for rule in finding.rules)
-            found[claim] = NotTaken(tuple(held), next(iter(said), ""), rules)
+        held = dict(breaking(claim, sets)) or dict(islice(breaking(claim, types), 1))
+        if held:
+            first, finding = next(iter(held.items()))
+            is_type = first in policy.types
+            found[claim] = NotTaken(() if is_type else tuple(held), first if is_type else "", finding.rules)
     return found

@@ -495,6 +495,65 @@ HIDDEN = [
         "closed",
         "transition (process) as nearly all like it may on httpd_t",
     ),
+    Hidden("sabotage_typeattr_1", "(http_port_t)", f"sabotage_typeattr_1 {_BIND}"),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(httpd_t)",
+        "mcs_constrained_type sabotage_typeattr_1 (process (setcurrent))",
+        "contained",
+        "to which lxc_nonet_t may setcurrent",
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(container_ro_file_t)",
+        "(typeattribute sabotage_typeattr_2)(typeattributeset sabotage_typeattr_2 (container_t))"
+        "(allow sabotage_typeattr_2 sabotage_typeattr_1 (file (quotaon)))",
+        "contained",
+        "to which lxc_web_t may quotaon",
+        "web",
+    ),
+    # Where the parent has the same: what categories, programs and SELinux roles do to it they do to a role, too.
+    Hidden(
+        "some",
+        "(httpd_t)",
+        "(rangetransition mcs_constrained_type bin_t process ((s0)(s0)))",
+        "separate",
+        "all others of",
+    ),
+    Hidden("some", "(httpd_t)", "(typetransition mcs_constrained_type bin_t process httpd_t)", "able", "all others of"),
+    Hidden(
+        "some",
+        "(httpd_t)",
+        "(role other_r)(roletype other_r container_t)(roletransition system_r file_type process other_r)",
+        "able",
+        "made in or run of lxc_web_content_t has no SELinux role other_r",
+        "web",
+    ),
+    Hidden(
+        "other_containers", _BUT_PARENT, "(constrain (tcp_socket (listen)) (neq t1 other_containers))", "able", "binds"
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(mcs_constrained_type)",
+        "(constrain (tcp_socket (listen)) (neq t1 sabotage_typeattr_1))",
+        "able",
+        "binds",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(constrain (process (transition)) (neq t2 other_containers))",
+        "enterable",
+        "binds more than container_t",
+    ),
+    Hidden(
+        "more_files",
+        _FILES,
+        "(allowx mcs_constrained_type more_files (ioctl file (0x1)))",
+        "complete",
+        "limited in its commands",
+        "web",
+    ),
     Hidden("lxc_base_x_typeattr_1", "(not (shadow_t))", f"lxc_base_x_typeattr_1 {_BIND}"),
     Hidden(
         "not_shadow",
