@@ -969,16 +969,15 @@ def separate(subject: Subject) -> Iterator[Finding]:
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
     """No constraint is easier to meet for the role than for the parent because it names one of them."""
-    for (name, easier), text in subject.verification.constraints.naming.items():
-        bits = subject.policy.bits[name]
-        gained, lost = bits & subject.bit, bits & subject.kin.bit
+    bits, told = subject.policy.bits, set()
+    for names, easier, text in subject.verification.constraints.naming_together:
+        gained, lost = ([name for name in sorted(names) if bits[name] & one] for one in (subject.bit, subject.kin.bit))
         if bool(gained) != bool(lost) and bool(gained) == easier:
-            verb = "is in" if gained else "is not in"
-            yield subject.finding(
-                "separate",
-                f"{subject.domain} {verb} {name}, unlike {subject.parent}, so a constraint binds it less",
-                (text,),
-            )
+            words = f"is in {gained[0]}" if gained else f"is not in {lost[0]}"
+            if words not in told:
+                told.add(words)
+                words = f"{subject.domain} {words}, unlike {subject.parent}, so a constraint binds it less"
+                yield subject.finding("separate", words, (text,))
 
 
 def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, Context]]:

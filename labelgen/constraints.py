@@ -125,11 +125,21 @@ class Constraints:
         """Each type or attribute that a constraint names, and whether being one of these can only make it easier to
         meet (else only harder) -> the first such constraint."""
         found: dict[tuple[str, bool], str] = {}
+        for names, easier, text in self.naming_together:
+            for name in sorted(names):
+                found.setdefault((name, easier), text)
+        return found
+
+    @cached_property
+    def naming_together(self) -> list[tuple[frozenset[str], bool, str]]:
+        """The types and attributes that a constraint compares a type with at once, whether being one of these can only
+        make it easier to meet, and the first such constraint."""
+        found: dict[tuple[frozenset[str], bool], str] = {}
         for constraint in self.policy.constraints:
             for operand, names, easier in leaves(constraint.expression):
-                for name in sorted(names) if operand.startswith("t") else ():
-                    found.setdefault((name, easier), constraint.text)
-        return found
+                if operand.startswith("t"):
+                    found.setdefault((names, easier), constraint.text)
+        return [(*which, text) for which, text in found.items()]
 
     def _union(self, names: frozenset[str]) -> int:
         bits = 0

@@ -76,9 +76,23 @@ def _classes_in_use(policy: Policy) -> frozenset[str]:
     return frozenset(policy.classes) - unused
 
 
+def _require_whole_constraints(policy: Policy, base: Base) -> None:
+    """Refuse a binary that checkpolicy cannot write out again: it reads of a constraint what is told to people, and
+    leaves out of it what the kernel asks besides."""
+    lost = next((item for item in policy.constraints if item.written_out), None) if not base.exact else None
+    if lost is not None:
+        raise InputError(
+            f"{base.name}: this binary policy cannot be made into a base: no tool writes out all that is named in\n"
+            f"{lost.text}",
+            "take the modules that it was made of: the host's policy store, or `labelgen base capture` there",
+        )
+
+
 def gather(policy: Policy, base: Base, parent: str) -> Facts:
-    """Read the facts of a base from its policy. Raises InputError without the parent or without MLS."""
+    """Read the facts of a base from its policy. Raises InputError without the parent or without MLS, and for a binary
+    that cannot be taken apart."""
     _require_mls(policy, base)
+    _require_whole_constraints(policy, base)
     resolve_parent(policy, parent, f"the base {base.name}")
     for sid in ("port", "node"):
         if sid not in policy.initial_sids:

@@ -18,11 +18,12 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from itertools import chain, compress, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from labelgen import capabilities, conditions
 from labelgen.conditions import Condition
-from labelgen.errors import InputError, MachineError
+from labelgen.errors import InputError, MachineError, listed
+from labelgen.kernelpolicy import KernelPolicy
 from labelgen.network import EXTENDED_SOCKETS, UNDOING, NetworkModel
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ SETOOLS_HINT = (
     "(the package called setools on PyPI is another program)"
 )
 _OTHER = "is another program, not the SELinux policy library"
+
+MOST_TOLD = 3  # types of one constraint
 
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
@@ -164,13 +167,15 @@ class RoleTransition(NamedTuple):
 
 
 class Constraint(NamedTuple):
-    """A constraint: what an access needs besides a rule. The expression is in postfix, names of a set together."""
+    """A constraint: what an access needs besides a rule. The expression is in postfix, names of a set together;
+    written_out: those types of it that no tool tells, as they came by a set that was written out."""
 
     kind: str
     tclass: str
     perms: frozenset[str]
     expression: tuple[object, ...]
     text: str
+    written_out: frozenset[str] = frozenset()
 
 
 class Reader(NamedTuple):
@@ -707,17 +712,39 @@ class Policy:
 
     @cached_property
     def constraints(self) -> list[Constraint]:
-        """Every constraint (constrain, mlsconstrain, validatetrans, mlsvalidatetrans)."""
-        return [self._constraint(item) for item in self._policy.constraints()]
+        """Every constraint (constrain, mlsconstrain, validatetrans, mlsvalidatetrans), with the types that the kernel
+        asks for: those of a set that was written out by name. Raises InputError."""
+        read = KernelPolicy(self.path.read_bytes(), self.path)
+        in_order = {name: (iter(item.constraints), iter(item.validatetrans)) for name, item in read.classes.items()}
 
-    @staticmethod
-    def _constraint(item: Any) -> Constraint:
-        kind = str(item.ruletype.name)
-        perms = frozenset() if kind.endswith("validatetrans") else frozenset(map(str, item.perms))
-        expression = tuple(
-            frozenset(map(str, part)) if isinstance(part, (frozenset, set)) else str(part) for part in item.expression
-        )
-        return Constraint(kind, item.tclass.name, perms, expression, str(item))
+        def constraint(item: Any) -> Constraint:
+            kind, tclass = str(item.ruletype.name), str(item.tclass.name)
+            of_labels = kind.endswith("validatetrans")
+            named = iter(next(in_order[tclass][of_labels]))
+            expression: list[Union[str, frozenset[str]]] = []
+            more: set[str] = set()
+            for part in item.expression:
+                if isinstance(part, (frozenset, set)):
+                    told = frozenset(map(str, part))
+                    asked = self._asked_for(read, told, next(named))
+                    more.update(asked - told)
+                    expression.append(asked)
+                else:
+                    expression.append(str(part))
+            perms = frozenset() if of_labels else frozenset(map(str, item.perms))
+            also = f" (and {listed(sorted(more), MOST_TOLD)}, by a set that was written out)" if more else ""
+            return Constraint(kind, tclass, perms, tuple(expression), f"{item}{also}", frozenset(more))
+
+        return [constraint(item) for item in self._policy.constraints()]
+
+    def _asked_for(self, read: KernelPolicy, told: frozenset[str], asked: Optional[int]) -> frozenset[str]:
+        """What a constraint names: as it is told, where the kernel asks for the same, and else type by type."""
+        if asked is None or bin(self._union(told)).count("1") == bin(asked).count("1"):
+            return told
+        types = {read.type_names[number] for number in members(asked)}
+        whole = self._union(types)
+        sets = {name for name in told if not self.bits[name] & ~whole}
+        return frozenset(sets | {name for name in types if not self.bits[name] & self._union(sets)})
 
     @cached_property
     def range_transitions(self) -> list[tuple[str, str, str, str]]:
