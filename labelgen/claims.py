@@ -193,9 +193,7 @@ class Subject:
     @cached_property
     def not_shown(self) -> list[str]:
         """The claims that a binary base does not show if all is taken at its worst that it may hide."""
-        runtimes = () if self.verification.exact else self.policy.names(self.kin.runtimes)
-        refused = {"enterable"} if any(refused_identities(self, name) for name in runtimes) else set()
-        return [claim for claim in CLAIMS if claim in {*self.not_taken, *refused}]
+        return [claim for claim in CLAIMS if claim in self.not_taken]
 
     @cached_property
     def reach(self) -> Reach:
@@ -1199,7 +1197,7 @@ def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
     """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
     attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
     for user, selinux_role, text in refused_identities(subject, runtime):
-        if subject.verification.exact or subject.verification.at_worst or (user, selinux_role) == SYSTEM:
+        if subject.verification.exact or (user, selinux_role) == SYSTEM:
             yield subject.finding(
                 "enterable",
                 f"a constraint lets {runtime} start {subject.parent} and not {subject.domain}",

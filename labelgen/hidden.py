@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
-from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
+from labelgen.derivation import FILE_CLASSES, GENERATED, OWN_ATTRIBUTES
 from labelgen.errors import listed
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
@@ -386,8 +386,12 @@ def _separate(reading: Reading) -> Iterator[Finding]:
     """Who may act on such a set and not on the parent or its files; constraints that bind one less; and labels."""
     subject = reading.subject
     yield from _acted_upon(reading, subject.domain, subject.kin, reading.sets())
-    for type_name in reading.types:
+    # What it may do to other roles' files is said of roles with the same attributes, and counts without its own, too.
+    private = subject.policy.names(subject.verification.private)
+    alike = {subject.policy.attributes_of[name]: name for name in (*private, *reading.types)}
+    for type_name in alike.values():
         yield from _acted_upon_by_roles(reading, type_name)
+    yield from _acting_on_it(reading)
     for _, type_name, name in reading.of_files():
         kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
         yield from _acted_upon(reading, type_name, kin, (name,))
@@ -426,6 +430,18 @@ def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
                 does = f"on which {rule.source} can act, which may hold other roles"
                 yield reading.told(type_name, name, does, str(rule))
                 break
+
+
+def _acting_on_it(reading: Reading) -> Iterator[Finding]:
+    """Sets that may hold other roles and act on the role or its files."""
+    policy, subject = reading.subject.policy, reading.subject
+    own = sum(policy.bits[name] for name in reading.types)
+    for name in reading.sets():
+        acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & own]
+        for rule, key in _first(acting, lambda rule, key: True):
+            yield reading.finding(
+                f"no other role is in {name}, which may {key[1]} ({key[0]}) {subject.domain} or its files", str(rule)
+            )
 
 
 def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str]:
@@ -475,6 +491,11 @@ def _constrained(reading: Reading, easier: bool) -> Iterator[Finding]:
         if (name, easier) in naming and is_told:
             does = f"which a constraint binds {'less' if easier else 'more'} than {counterpart}"
             yield reading.told(type_name, name, does, naming[name, easier])
+    # Of what eases a constraint only the system's own SELinux user and role are asked about, but at the worst.
+    eases = reading.claim in ("complete", "enterable") and (reading.name, True) in naming
+    if eases and policy.bits[reading.name] & policy.bits[subject.parent]:
+        does = f"in which {subject.parent} is, and which a constraint asks for"
+        yield reading.told(subject.domain, reading.name, does, naming[reading.name, True])
 
 
 def _able(reading: Reading) -> Iterator[Finding]:
@@ -528,6 +549,22 @@ def _labelled(reading: Reading) -> Iterator[Finding]:
             counts = label not in theirs or (label.counts_always and label not in passed_over)
             if label.claim == reading.claim and counts:
                 yield reading.finding(f"what {subject.domain} makes is not labelled as with {whose}", label.rule)
+    if reading.name in policy.types and subject.file_types:
+        for label in _labels_in(policy, reading.name):
+            if label.claim == reading.claim:
+                yield reading.finding(
+                    f"what is made in the role's files is not labelled as in {reading.name}", label.rule
+                )
+
+
+def _labels_in(policy: Policy, type_name: str) -> Iterator[_Label]:
+    """What labels that which is made in files of a type."""
+    for rule in policy.naming_target(type_name):
+        if rule.kind == "type_transition" and rule.tclass in FILE_CLASSES:
+            yield _Label("able", True, str(rule))
+    for source, target, tclass, levels in policy.range_transitions:
+        if tclass in FILE_CLASSES and policy.bits[target] & policy.bits[type_name]:
+            yield _Label("separate", True, f"range_transition {source} {target}:{tclass} {levels};")
 
 
 class _Label(NamedTuple):
