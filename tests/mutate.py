@@ -42,6 +42,7 @@ from typing import Any, Callable, Optional
 from unittest import mock
 
 import pytest
+from atworst import AT_WORST, AtWorst, of_role
 from bases import BuiltRoles, OnBase
 from hypothesis import Phase, settings
 from judge import Judge, port_types
@@ -88,6 +89,7 @@ FORGOTTEN: dict[str, tuple[str, ...]] = {
     "refused": (),
     "access": ("access", "parent_xperms", "_worst", "_kin"),
     "hidden": (),
+    "kernelpolicy": ("policy", *KEPT),
     "labels": (),
     "expressions": ("contexts",),
     "filecontexts": ("contexts",),
@@ -115,6 +117,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_evidence": (("access", "claims", "conditions", "reach"), False),
     "test_expressions": (("expressions",), True),
     "test_filecontexts": (("expressions", "filecontexts"), True),
+    "test_kernelpolicy": (("kernelpolicy", "policy"), False),
     "test_judge": (("access", "policy", "reach"), False),
     "test_limits": (("claims", "hidden", "labels", "network", "policy", "verdict"), False),
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
@@ -288,6 +291,7 @@ class Bench:
             Linked("two parents", "", self._two_parents, _of_two_parents),
             self._binary("a binary", "", _raised),
             *(self._hidden(hidden) for hidden in HIDDEN),
+            *map(self._at_worst, AT_WORST),
             Asked("what kernels ask for"),
             Sepol("libsepol's decisions", folder=self._folder("sepol")),
             *(Tests(name, (HERE / f"{name}.py").read_text(), bench=self) for name in TEST_FILES),
@@ -334,6 +338,12 @@ class Bench:
             return not hidden.is_told(_found(verification, hidden.role))
 
         return self._binary(f"a binary that hides {hidden.members}: {hidden.rule}", hidden.text, complain)
+
+    def _at_worst(self, case: AtWorst) -> Linked:
+        def complain(_: BuiltRoles, verification: Verification) -> object:
+            return not case.is_left(of_role(verification))
+
+        return self._binary(f"at worst: {case.claim}: {case.says_so}", case.text, complain)
 
     def _sabotage(self, path: Path) -> Linked:
         change = Change.read(path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from atworst import AT_WORST, BEFORE, AtWorst, of_role
 from bases import BuiltRoles
 from sabotages import (
     BESIDES,
@@ -176,6 +177,27 @@ def test_what_a_binary_hides_is_taken_at_its_worst(reference_roles: BuiltRoles, 
     roles, policy = on_binary(reference_roles, tmp_path, hidden.text)
     asked = next(role for role in roles.verify(policy).roles if role.role == hidden.role)
     assert hidden.is_told(asked.findings), asked.findings
+
+
+@pytest.mark.parametrize("hidden", AT_WORST, ids=lambda hidden: f"{hidden.claim}-{hidden.says_so}")
+def test_what_is_not_taken_breaks_the_claim_at_its_worst(
+    reference_roles: BuiltRoles, tmp_path: Path, hidden: AtWorst
+) -> None:
+    roles, policy = on_binary(reference_roles, tmp_path, hidden.text)
+    subject = of_role(roles.verification(policy))
+    assert not hidden.is_taken(subject)
+    assert hidden.is_left(subject)
+    left = subject.not_taken[hidden.claim]
+    assert hidden.name in left.sets or hidden.name in subject.policy.types
+    assert left.sets or left.type
+
+
+def test_nothing_else_breaks_the_claims_so(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    """The same questions where nothing was said: none of the answers above is there anyway."""
+    roles, policy = on_binary(reference_roles, tmp_path, BEFORE)
+    subject = of_role(roles.verification(policy))
+    # Each type may do something to its own processes.
+    assert [case for case in AT_WORST if case.is_left(subject) and case.says != "may hold other roles"] == []
 
 
 @pytest.mark.parametrize(
