@@ -248,6 +248,11 @@ class Deriver:
         minus += [FILE_TYPE] if symbol in self.file_joined else []
         return self._set(symbol, (self.parent, *spared), minus)
 
+    def _others(self, symbol: str, without: Iterable[str] = ()) -> tuple[str, ...]:
+        """The sources of a rule about what is done to a role or its files, without the types `without`: no role is one
+        of them, though somebody may have made a set that holds every type to come."""
+        return self._set(symbol, without, [DOMAIN] if symbol in self.policy.attributes else [])
+
     # -- rules with the parent as source
 
     def outgoing(self) -> Iterator[SharedRule]:
@@ -389,7 +394,7 @@ class Deriver:
         """A rule by which the parent and others act on the parent: the others keep it, the parent gets none."""
         if rule.source == self.parent or rule.target in self.joined:
             return
-        if self._set(rule.source, (self.parent,)) and rule.kind in ACCESS_RULES | XPERM_RULES:
+        if self._others(rule.source, (self.parent,)) and rule.kind in ACCESS_RULES | XPERM_RULES:
             yield self._incoming_access(rule)
         else:
             self.counts["between"] += 1
@@ -399,7 +404,7 @@ class Deriver:
         self.counts["labelled" if network else "copied"] += 1
         return SharedRule(
             rule.kind,
-            self._set(rule.source, (self.parent,)),
+            self._others(rule.source, (self.parent,)),
             (NET_DOMAIN if network else DOMAIN,),
             (rule.tclass,),
             tuple(sorted(rule.perms)),
@@ -432,7 +437,7 @@ class Deriver:
             reached_by_containers = self.policy.bits[rule.source] & self.parent_bit
             if rule.target in self.file_joined or reached_by_containers or rule.kind not in ACCESS_RULES | XPERM_RULES:
                 continue
-            sources = self._set(rule.source, beside)
+            sources = self._others(rule.source, beside)
             if not sources:
                 continue
             yield SharedRule(
