@@ -125,7 +125,7 @@ def resolve_parent(policy: Policy, parent: str, base: str = "the base") -> tuple
         near = difflib.get_close_matches(parent, [*policy.types, *policy.aliases], n=1, cutoff=0.8)
         raise ParentError(
             f"{base} has no type '{parent}'{what}" + (f"; did you mean '{near[0]}'?" if near else ""),
-            "choose a base with container types, e.g. one with the module `container` or `virt` installed",
+            "choose a base that has: with container-selinux (Fedora, RHEL), or the module `container` (Debian)",
         )
     if not any(r.tclass == "process" and "fork" in r.perms and r.target == found for r in policy.naming_source(found)):
         raise ParentError(f"'{parent}' is no domain on {base}: nothing runs in it")
