@@ -27,6 +27,7 @@ ABOUT = "capture.json"
 _MEMBER = re.compile(r"modules/(?!\.)[A-Za-z0-9_.-]{1,255}/(?:cil|hll)|extra/(?!\.)[a-z_.]{1,64}|capture\.json")
 # Fedora's modules are 3 MB as they are stored, and 40 MB of text.
 MOST_BYTES = 512 * 1024 * 1024
+MOST_PADDING = 2 * tarfile.RECORDSIZE
 
 
 def pack(
@@ -97,14 +98,18 @@ def unpack(bundle: Path, folder: Path) -> None:
 def _members(bundle: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member. Nothing but plain files of the names that `pack` gives is taken."""
     left = MOST_BYTES
-    with tarfile.open(bundle, "r:gz") as archive:
-        for member in archive:
-            left -= member.size
-            if not member.isreg() or not _MEMBER.fullmatch(member.name) or left < 0:
-                raise _no_bundle(bundle)
-            file = archive.extractfile(member)
-            assert file is not None
-            yield member.name, file.read()
+    with gzip.open(bundle) as stream:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                left -= member.size
+                if not member.isreg() or not _MEMBER.fullmatch(member.name) or left < 0:
+                    raise _no_bundle(bundle)
+                file = archive.extractfile(member)
+                assert file is not None
+                yield member.name, file.read()
+        # The checksum is that of the whole, and looked at where the whole was read.
+        if len(stream.read(MOST_PADDING + 1)) > MOST_PADDING:
+            raise _no_bundle(bundle)
 
 
 def _check_about(bundle: Path, text: bytes) -> None:

@@ -151,6 +151,17 @@ def test_a_bundle_that_unpacks_without_end_is_refused(place: Place) -> None:
     place.build(base="host.tar.gz").refused("host.tar.gz: this is no bundle")
 
 
+def test_the_checksum_of_a_bundle_counts(place: Place) -> None:
+    """A changed checksum is that of changed content, which nothing else would tell of a module in CIL."""
+    store = host(place.folder / "host")
+    packed = place.folder / "host.tar.gz"
+    bundle.pack({path.parent.name: path for path in store.glob("active/modules/100/*/cil")}, (), None, packed)
+    content = bytearray(packed.read_bytes())
+    content[-8] ^= 1  # CRC32 and size end the file (RFC 1952)
+    packed.write_bytes(content)
+    place.build(base="host.tar.gz").refused("host.tar.gz: this bundle is damaged or cut off: CRC check failed")
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_bundle_is_refused_and_never_a_traceback(place: Place, seed: int) -> None:
     store = host(place.folder / "host")
