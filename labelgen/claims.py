@@ -300,6 +300,9 @@ class Verification:
     )
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
     labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
+    not_taken_alike: dict[tuple[object, ...], Optional[hidden.NotTaken]] = field(
+        default_factory=dict, init=False, repr=False
+    )
     beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(
         default_factory=dict, init=False, repr=False
     )

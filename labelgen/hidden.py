@@ -292,20 +292,27 @@ def _first(rules: Iterable[Rule], counts: Callable[[Rule, Key], object]) -> Iter
 def _network(reading: Reading) -> Iterator[Finding]:
     """Network that such a set has, beyond what is allowed to the role."""
     subject = reading.subject
-    bits, part = subject.policy.bits, subject.policy.network.part
-
-    def is_more(rule: Rule, key: Key) -> int:
-        return part(*key, bits[rule.target]) & ~reading.allowed(subject, key)
-
     for name in reading.sets():
-        rules = subject.policy.naming_source(name)
-        for rule, key in _first(
-            rules, lambda rule, key: part(*key, bits[rule.target]) & ~reading.allowed(subject, key)
-        ):
-            yield reading.told(subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
+        for rule, key, part in _network_of(subject.policy, name):
+            if part & ~reading.allowed(subject, key):
+                yield reading.told(subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
+                break
     for key, target in reading.written_out():
-        if part(*key, target) & ~reading.allowed(subject, key):
+        if subject.policy.network.part(*key, target) & ~reading.allowed(subject, key):
             yield reading.told_of_all(key, target)
+
+
+@lru_cache(maxsize=8192)
+def _network_of(policy: Policy, name: str) -> tuple[tuple[Rule, Key, int], ...]:
+    """The rules by which what stands by a name has network, the permission, and on which types it counts as that."""
+    found: dict[tuple[Key, int], Rule] = {}
+    for rule in policy.naming_source(name):
+        for perm in sorted(rule.perms) if rule.kind == "allow" else ():
+            key = (rule.tclass, perm)
+            part = policy.network.part(*key, policy.bits[rule.target])
+            if part:
+                found.setdefault((key, part), rule)
+    return tuple((rule, *which) for which, rule in found.items())
 
 
 def _closed(reading: Reading) -> Iterator[Finding]:
@@ -632,7 +639,8 @@ class NotTaken:
 
 
 def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, NotTaken]:
-    """What is left, claim by claim, that would break it if all that a binary may hide were taken at its worst."""
+    """What is left, claim by claim, that would break it if all that a binary may hide were taken at its worst. Of roles
+    that are alike the same is."""
     policy = subject.policy
     sets = [name for name in sorted(policy.attributes) if not ours.is_of_shared(name)]
     types = policy.names((1 << len(policy.types)) - 1 & ~_of(subject, subject.domain)[1])
@@ -645,9 +653,35 @@ def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[
 
     found = {}
     for claim in _CHECKS:
-        held = dict(breaking(claim, sets)) or dict(islice(breaking(claim, types), 1))
-        if held:
-            first, finding = next(iter(held.items()))
-            is_type = first in policy.types
-            found[claim] = NotTaken(() if is_type else tuple(held), first if is_type else "", finding.rules)
+        answers, seen = subject.verification.not_taken_alike, _alike(subject, claim)
+        if seen not in answers:
+            held = dict(breaking(claim, sets)) or dict(islice(breaking(claim, types), 1))
+            answers[seen] = _not_taken(policy, held)
+        left = answers[seen]
+        if left is not None:
+            found[claim] = left
     return found
+
+
+def _not_taken(policy: Policy, held: Mapping[str, Finding]) -> Optional[NotTaken]:
+    for first, finding in held.items():
+        is_type = first in policy.types
+        return NotTaken(() if is_type else tuple(held), first if is_type else "", finding.rules)
+    return None
+
+
+def _alike(subject: Subject, claim: str) -> tuple[object, ...]:
+    """What two roles have in common of which the same is left of a claim: their attributes, their parent, who
+    acts on them by name, and with network what they declare."""
+    policy = subject.policy
+    types = [
+        (
+            access,
+            policy.attributes_of[name],
+            frozenset(rule.source for rule in policy.naming_target(name)) - {subject.domain},
+        )
+        for access, name in ({"": subject.domain} | subject.file_types).items()
+        if name in policy.types
+    ]
+    declared = subject.domain if claim == "network" else ""
+    return claim, subject.parent, subject.parent_file_type, tuple(types), declared
