@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 from typing import Callable, Optional, Union
 
-from labelgen import conditions, hidden, labelling, labels, refused
+from labelgen import atworst, conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import (
@@ -186,9 +186,9 @@ class Subject:
         return not_kept_apart(self)
 
     @cached_property
-    def not_taken(self) -> dict[str, hidden.NotTaken]:
+    def not_taken(self) -> dict[str, atworst.NotTaken]:
         """claim -> what a binary base may hide that would break it, and is not taken to be so."""
-        return {} if self.verification.exact else hidden.not_taken(self, _allowed)
+        return {} if self.verification.exact else atworst.not_taken(self, _allowed)
 
     @cached_property
     def not_shown(self) -> list[str]:
@@ -300,7 +300,7 @@ class Verification:
     )
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
     labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
-    not_taken_alike: dict[tuple[object, ...], Optional[hidden.NotTaken]] = field(
+    not_taken_alike: dict[tuple[object, ...], Optional[atworst.NotTaken]] = field(
         default_factory=dict, init=False, repr=False
     )
     beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(

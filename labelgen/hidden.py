@@ -9,13 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
 from labelgen.derivation import FILE_CLASSES, GENERATED, OWN_ATTRIBUTES
-from labelgen.errors import listed
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING
@@ -39,7 +37,6 @@ virt_domain
 """
 DECLARED = frozenset(_NAMES.split())
 
-MOST_SETS = 3  # that a finding names
 FEW = 3  # so many types at most are taken to have been left out of a set one by one
 
 
@@ -99,7 +96,7 @@ def _without_a_name(policy: Policy, alike: int) -> tuple[str, ...]:
     )
 
 
-def _of(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
+def attributes_and_roles(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
     """A type's attributes, and the bitset of the types of all roles."""
     roles = subject.verification.role_domains | subject.verification.private
     return frozenset(subject.policy.attributes_of[type_name]), roles
@@ -119,7 +116,7 @@ def _groups(subject: Subject, type_name: str) -> list[tuple[tuple[str, ...], int
     """The types of which a rule may have been said before it was written out, if it was said of one of the role's types
     too; how many may have been left out, and what they are in words."""
     policy = subject.policy
-    mine, roles = _of(subject, type_name)
+    mine, roles = attributes_and_roles(subject, type_name)
     is_domain = type_name == subject.domain
     counterpart = subject.parent if is_domain else subject.parent_file_type
     groups = [(_domains(policy, roles), FEW, "nearly all domains")] if is_domain else []
@@ -207,7 +204,7 @@ class Reading:
 
     def findings(self) -> Iterator[Finding]:
         """What breaks the claim."""
-        return _CHECKS[self.claim](self)
+        return CHECKS[self.claim](self)
 
     def sets(self) -> tuple[str, ...]:
         """The sets that may hold the domain."""
@@ -217,7 +214,7 @@ class Reading:
     def rules_of_role_on(self, name: str) -> list[Rule]:
         """The rules about what a role may do to what stands by a name: this role, or others where these are asked about
         (`separate`)."""
-        policy, (mine, roles) = self.subject.policy, _of(self.subject, self.subject.domain)
+        policy, (mine, roles) = self.subject.policy, attributes_and_roles(self.subject, self.subject.domain)
         asked = _holding(policy, mine, roles) if self.claim == "separate" else self.sets()
         acting: Container[str] = policy.bits if self.name else asked
         bit = self.subject.bit
@@ -237,7 +234,7 @@ class Reading:
         return self._or_name(type_name, _holding_rather, _file_bits)
 
     def _or_name(self, type_name: str, holding: Holding, alike: Callable[[Policy, int], int]) -> tuple[str, ...]:
-        policy, (mine, roles) = self.subject.policy, _of(self.subject, type_name)
+        policy, (mine, roles) = self.subject.policy, attributes_and_roles(self.subject, type_name)
         taken = {*holding(policy, mine, roles)}
         if self.claim != "separate":
             taken.update(_without_a_name(policy, alike(policy, roles)))
@@ -430,7 +427,7 @@ def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
     """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
     set, too."""
     subject, policy = reading.subject, reading.subject.policy
-    roles, holding = _of(subject, type_name)[1], reading.of(type_name)
+    roles, holding = attributes_and_roles(subject, type_name)[1], reading.of(type_name)
     for name in (*holding, *_less_a_few(policy, holding, roles)):
         for rule in reading.rules_of_role_on(name):
             if rule.kind == "allow":
@@ -549,7 +546,11 @@ def _labelled(reading: Reading) -> Iterator[Finding]:
     the parent too: such are said of `domain`, in which no role is."""
     subject, policy = reading.subject, reading.subject.policy
     theirs = _labels(policy, subject.parent)
-    of_all = () if reading.name else _common(policy, _domains(policy, _of(subject, subject.domain)[1]), FEW, _labels)
+    of_all = (
+        ()
+        if reading.name
+        else _common(policy, _domains(policy, attributes_and_roles(subject, subject.domain)[1]), FEW, _labels)
+    )
     passed_over = theirs.intersection(of_all)
     for names, few, whose in reading.groups(subject.domain):
         for label in _common(policy, names, few, _labels):
@@ -605,7 +606,7 @@ def _ranges(policy: Policy) -> dict[str, list[str]]:
     return dict(found)
 
 
-_CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "network": _network,
     "able": _able,
     "contained": _contained,
@@ -619,69 +620,3 @@ _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
 def taken(subject: Subject, claim: str, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:
     """What of all that a binary may hide breaks a claim, as far as it is taken to be so whoever asks."""
     return Reading(subject, claim, allowed).findings()
-
-
-@dataclass(frozen=True)
-class NotTaken:
-    """What would break a claim and is not taken to be so, as policies of distributions have much of it. sets: those
-    that may hold one of the role's types; without any, type: one of which something is said that may have been said of
-    a type of the role's, too; rules: those of the first."""
-
-    sets: tuple[str, ...]
-    type: str
-    rules: tuple[str, ...]
-
-    def in_words(self, domain: str) -> str:
-        """What cannot be shown of a role's domain."""
-        if self.sets:
-            return f"that neither {domain} nor its files are in {listed(self.sets, MOST_SETS)}"
-        return f"that nothing which is said of {self.type} was said of {domain} or its files, too"
-
-
-def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[str, NotTaken]:
-    """What is left, claim by claim, that would break it if all that a binary may hide were taken at its worst. Of roles
-    that are alike the same is."""
-    policy = subject.policy
-    sets = [name for name in sorted(policy.attributes) if not ours.is_of_shared(name)]
-    types = policy.names((1 << len(policy.types)) - 1 & ~_of(subject, subject.domain)[1])
-
-    def breaking(claim: str, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
-        for name in names:
-            for finding in Reading(subject, claim, allowed, name).findings():
-                yield name, finding
-                break
-
-    found = {}
-    for claim in _CHECKS:
-        answers, seen = subject.verification.not_taken_alike, _alike(subject, claim)
-        if seen not in answers:
-            held = dict(breaking(claim, sets)) or dict(islice(breaking(claim, types), 1))
-            answers[seen] = _not_taken(policy, held)
-        left = answers[seen]
-        if left is not None:
-            found[claim] = left
-    return found
-
-
-def _not_taken(policy: Policy, held: Mapping[str, Finding]) -> Optional[NotTaken]:
-    for first, finding in held.items():
-        is_type = first in policy.types
-        return NotTaken(() if is_type else tuple(held), first if is_type else "", finding.rules)
-    return None
-
-
-def _alike(subject: Subject, claim: str) -> tuple[object, ...]:
-    """What two roles have in common of which the same is left of a claim: their attributes, their parent, who
-    acts on them by name, and with network what they declare."""
-    policy = subject.policy
-    types = [
-        (
-            access,
-            policy.attributes_of[name],
-            frozenset(rule.source for rule in policy.naming_target(name)) - {subject.domain},
-        )
-        for access, name in ({"": subject.domain} | subject.file_types).items()
-        if name in policy.types
-    ]
-    declared = subject.domain if claim == "network" else ""
-    return claim, subject.parent, subject.parent_file_type, tuple(types), declared

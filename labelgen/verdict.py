@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional, Union
 
 from labelgen import conditions, filepath
 from labelgen.access import Key
+from labelgen.atworst import NotTaken
 from labelgen.claims import (
     CLAIMS,
     Finding,
@@ -20,7 +21,6 @@ from labelgen.claims import (
     refused_identities,
 )
 from labelgen.errors import listed
-from labelgen.hidden import NotTaken
 from labelgen.network import (
     CAPABILITY_CLASSES,
     EPHEMERAL_PORTS,
