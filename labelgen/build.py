@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,16 @@ from labelgen.base import Base
 from labelgen.built import MANIFEST, REACH, VERDICT, BuiltTree, open_tree
 from labelgen.claims import Verification
 from labelgen.compiling import Compiled, compile_all
-from labelgen.errors import InputError, LinkError, MachineError, ParentError, RoleFileError, listed
+from labelgen.errors import (
+    InputError,
+    LinkError,
+    MachineError,
+    ParentError,
+    Problem,
+    RoleFileError,
+    listed,
+    suggestion,
+)
 from labelgen.facts import Facts
 from labelgen.filecontexts import FileContexts
 from labelgen.gathering import gathered, not_declared
@@ -76,15 +86,7 @@ def prepare(inputs: Inputs, progress: Progress) -> Prepared:
     files = role.read_all(inputs.roles, inputs.names)
     parents = sorted({file.role.parent for file in files})
     if len(parents) > 1:
-        odd = next(file for file in files if file.role.parent != files[0].role.parent)
-        raise RoleFileError(
-            [
-                odd.problem(
-                    "parent",
-                    message=(f"roles of one build share one parent; {files[0].path} has {files[0].role.parent}"),
-                )
-            ]
-        )
+        raise RoleFileError([_of_another_parent(files)])
     try:
         base, known, notice = open_with_parent(inputs.base, parents[0], progress)
     except ParentError as error:
@@ -94,6 +96,15 @@ def prepare(inputs: Inputs, progress: Progress) -> Prepared:
     if inputs.base_is and inputs.base_is[0] == base.digest:
         base = replace(base, name=inputs.base_is[1])
     return Prepared(files, base, known, notice)
+
+
+def _of_another_parent(files: Sequence[RoleFile]) -> Problem:
+    """What is wrong where roles have several parents: told of one that is not as most are, and that names its own."""
+    counts = Counter(file.role.parent for file in files)
+    few = min(files, key=lambda file: (counts[file.role.parent], "parent" not in file.document.data))
+    other = next(file for file in files if file.role.parent != few.role.parent)
+    words = f"roles of one build share one parent; {other.path} has {other.role.parent}"
+    return few.problem("parent", message=f"{words}{suggestion(few.role.parent, [other.role.parent])}")
 
 
 def open_with_parent(spec: Optional[str], parent: str, progress: Progress) -> tuple[Base, Facts, str]:

@@ -66,6 +66,7 @@ CURES = {
     "mapping values are not allowed": "a text with `: ` in it needs quotes, and a key a space behind its colon",
     "could not find expected ':'": "write `key: value`, with a space behind the colon",
     "found unexpected end of stream": "the quote that opens here is never closed",
+    "found unknown escape character": "in double quotes a `\\` is YAML's; write the text in single quotes",
     "did not find expected ',' or": "a bracket that opens before this is never closed, or a comma is missing",
 }
 

@@ -98,6 +98,20 @@ def test_a_key_that_stands_twice_is_refused_where_it_stands_again(
     place.build().refused(f"roles/web.yaml:{where}: ", key, "twice")
 
 
+def test_a_backslash_in_double_quotes_is_told_to_need_single_ones(place: Place) -> None:
+    place.role('name: web\nsummary: x\nnetwork: none\nfiles: [{path: "/srv/lxc/web/a\\.db", access: read}]\n')
+    place.build().refused("roles/web.yaml:4:", "unknown escape character", "single quotes")
+
+
+def test_of_several_parents_the_one_that_most_have_not_is_told(place: Place) -> None:
+    """Where one file names its parent, and the others go without, it is this line that is meant."""
+    place.role(NONET)
+    (place.roles / "a.yaml").write_text("name: a\nsummary: x\nparent: svirt_lxc_net\nnetwork: none\n")
+    place.build().refused(
+        "roles/a.yaml:3:9: ", "share one parent", "web.yaml has svirt_lxc_net_t", "did you mean 'svirt_lxc_net_t'"
+    )
+
+
 def test_a_second_document_is_refused(place: Place) -> None:
     place.role(f"{NONET}---\n{NONET}")
     place.build().refused("roles/web.yaml:4:1: ", "second document")
