@@ -183,7 +183,8 @@ def _file(path: Path) -> Source:
         return _bundle(path)
     if magic != capabilities.MAGIC:
         raise InputError(
-            f"{path}: this is no binary policy", "name a policy.N file, or the folder that holds the modules"
+            f"{path}: this is no binary policy, and no bundle",
+            "name a policy.N file, what `labelgen base capture` made, or the folder that holds the modules",
         )
     return Source(str(path), "binary", (path,))
 
