@@ -32,7 +32,7 @@ class NotTaken:
     def in_words(self, domain: str) -> str:
         """What cannot be shown of a role's domain."""
         if self.sets:
-            return f"that neither {domain} nor its files are in {listed(self.sets, MOST_SETS)}"
+            return f"that no more of {domain} and its files than was put there is in {listed(self.sets, MOST_SETS)}"
         return f"that nothing which is said of {self.type} was said of {domain} or its files, too"
 
 

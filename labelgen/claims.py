@@ -295,7 +295,7 @@ class Verification:
     open_to_alike: dict[tuple[int, int, bool, frozenset[Key]], list[Key]] = field(
         default_factory=dict, init=False, repr=False
     )
-    entries: dict[tuple[int, ...], tuple[tuple[str, str, str], ...]] = field(
+    entries: dict[tuple[object, ...], tuple[tuple[str, str, Key, str], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -969,16 +969,18 @@ def separate(subject: Subject) -> Iterator[Finding]:
 
 
 def _constrained_alike(subject: Subject) -> Iterator[Finding]:
-    """No constraint is easier to meet for the role than for the parent because it names one of them."""
+    """No constraint is easier to meet for the role and its files than for the parent and its files because it names
+    one of them."""
     bits, told = subject.policy.bits, set()
-    for names, easier, text in subject.verification.constraints.naming_together:
-        gained, lost = ([name for name in sorted(names) if bits[name] & one] for one in (subject.bit, subject.kin.bit))
+    pairs = [(subject.domain, subject.parent)]
+    pairs += [(name, subject.parent_file_type) for name in subject.file_types.values() if name in bits]
+    for (names, easier, text), (mine, theirs) in product(subject.verification.constraints.naming_together, pairs):
+        gained, lost = ([name for name in sorted(names) if bits[name] & bits[one]] for one in (mine, theirs))
         if bool(gained) != bool(lost) and bool(gained) == easier:
-            words = f"is in {gained[0]}" if gained else f"is not in {lost[0]}"
+            words = f"{mine} is in {gained[0]}" if gained else f"{mine} is not in {lost[0]}"
             if words not in told:
                 told.add(words)
-                words = f"{subject.domain} {words}, unlike {subject.parent}, so a constraint binds it less"
-                yield subject.finding("separate", words, (text,))
+                yield subject.finding("separate", f"{words}, unlike {theirs}, so a constraint binds it less", (text,))
 
 
 def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, Context]]:
@@ -1176,37 +1178,41 @@ def enterable(subject: Subject) -> Iterator[Finding]:
     yield from _hidden(subject, "enterable")
 
 
-def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, str], ...]:
-    """The SELinux users and roles under which a constraint lets a runtime start the parent and not the role, with the
-    constraint. Types that constraints cannot tell apart have one answer; a runtime is neither of the two."""
+def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, Key, str], ...]:
+    """The SELinux users and roles under which a constraint refuses a runtime for the role what it lets it do to the
+    parent: start it, for one; with the permission and the constraint. Types that constraints cannot tell apart have one
+    answer; a runtime is neither of the two."""
     constraints, answers = subject.verification.constraints, subject.verification.entries
-    seen = tuple(map(constraints.seen_as, (subject.domain, subject.parent, runtime)))
+    bit, network = subject.policy.bits[runtime], subject.policy.network
+    asked = tuple(
+        key
+        for key, sources in sorted(subject.kin.done_to_theirs.worst().items())
+        if sources & bit and constraints.about(*key) and not network.part(*key, subject.kin.bit)
+    )
+    seen = (*map(constraints.seen_as, (subject.domain, subject.parent, runtime)), asked)
     if seen not in answers:
-        answers[seen] = tuple(_refused_identities(subject, runtime))
+        answers[seen] = tuple(_refused_identities(subject, runtime, sorted(asked, key=lambda key: key not in BECOMING)))
     return answers[seen]
 
 
-def _refused_identities(subject: Subject, runtime: str) -> Iterator[tuple[str, str, str]]:
+def _refused_identities(subject: Subject, runtime: str, asked: Iterable[Key]) -> Iterator[tuple[str, str, Key, str]]:
     check = subject.verification.constraints.refusing
     mine, theirs = (single_level(*SYSTEM, name, *ONE) for name in (subject.domain, subject.parent))
-    for user, selinux_role in subject.verification.identities:
+    for (user, selinux_role), key in product(subject.verification.identities, asked):
         source = single_level(user, selinux_role, runtime)
-        for constraint in check(source, mine, "process", "transition"):
-            if constraint not in check(source, theirs, "process", "transition"):
-                yield user, selinux_role, constraint.text
+        for constraint in check(source, mine, *key):
+            if constraint not in check(source, theirs, *key):
+                yield user, selinux_role, key, constraint.text
 
 
 def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
     """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
     attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
-    for user, selinux_role, text in refused_identities(subject, runtime):
+    for user, selinux_role, (tclass, perm), text in refused_identities(subject, runtime):
         if subject.verification.exact or (user, selinux_role) == SYSTEM:
-            yield subject.finding(
-                "enterable",
-                f"a constraint lets {runtime} start {subject.parent} and not {subject.domain}",
-                (text,),
-                where=("parent",),
-            )
+            does = "start" if (tclass, perm) == ("process", "transition") else f"{perm} ({tclass})"
+            words = f"a constraint lets {runtime} {does} {subject.parent} and not {subject.domain}"
+            yield subject.finding("enterable", words, (text,), where=("parent",))
             return
 
 

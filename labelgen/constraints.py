@@ -94,6 +94,14 @@ _RELATIONS: dict[str, Callable[[Level, Level], bool]] = {
 }
 
 
+# Of SELinux roles: whether the first dominates the second, and the second the first.
+_OF_ROLES: dict[str, Callable[[bool, bool], bool]] = {
+    "dom": lambda up, down: up,
+    "domby": lambda up, down: down,
+    "incomp": lambda up, down: not up and not down,
+}
+
+
 class Constraints:
     """The constraints of one policy, by class and permission."""
 
@@ -204,8 +212,12 @@ class Constraints:
         right = self._value(two, source, target)
         if isinstance(left, Level) and isinstance(right, Level):
             return _RELATIONS[relation](left, right)
-        # SELinux roles may be compared by dominance; policies define none any more, so that each dominates itself only.
-        return (left == right) == (relation in ("==", "dom", "domby"))
+        if str(one).startswith("r") and relation in _OF_ROLES:
+            dominated = self.policy.dominated_roles
+            # A role that the policy has not stands for all that no constraint names: each dominates itself.
+            up, down = right in dominated.get(str(left), (left,)), left in dominated.get(str(right), (right,))
+            return _OF_ROLES[relation](up, down)
+        return (left == right) == (relation == "==")
 
     @staticmethod
     def _value(operand: object, source: Context, target: Context) -> object:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Optional
 
 from labelgen.errors import InputError
@@ -50,6 +49,8 @@ class _Reader:
     def text(self, length: int) -> str:
         found = self.content[self.place : self.place + length]
         self.place += length
+        if self.place > len(self.content):
+            raise struct.error
         return found.decode()
 
     def bitset(self) -> int:
@@ -63,8 +64,12 @@ class _Reader:
 
 
 class KernelPolicy:
-    """A kernel policy as far as what its constraints name. Raises InputError for one that is damaged, or newer than
-    what is known here."""
+    """A kernel policy as far as constraints ask for it. Raises InputError for one that is damaged, or newer than what
+    is known here.
+
+    classes: what the constraints on each name; dominated_roles: SELinux role -> those that it dominates; type_names:
+    the types and attributes by their value, from 1.
+    """
 
     def __init__(self, content: bytes, name: object) -> None:
         self._reader = _Reader(content)
@@ -75,7 +80,9 @@ class KernelPolicy:
                     f"{name}: this policy is of version {self.version}; labelgen knows those up to {NEVERAUDIT}"
                 )
             self.classes = self._read_classes()
-        except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
+            self.dominated_roles = self._read_roles()
+            self.type_names = self._read_types()
+        except (struct.error, UnicodeDecodeError, IndexError, KeyError, OverflowError, MemoryError) as error:
             raise InputError(f"{name}: this policy is damaged or truncated") from error
 
     def _head(self) -> int:
@@ -129,15 +136,20 @@ class KernelPolicy:
                     reader.numbers(1)
         return found
 
-    @cached_property
-    def type_names(self) -> list[str]:
-        """The types and attributes by their value, from 1."""
+    def _read_roles(self) -> dict[str, frozenset[str]]:
+        reader, names, dominated = self._reader, {}, {}
+        for _ in range(reader.numbers(2)[1]):
+            length, value, *_ = reader.numbers(3 if self.version >= BOUNDARY else 2)
+            names[value - 1] = reader.text(length)
+            dominated[value - 1] = reader.bitset()
+            reader.bitset()  # its types
+        return {
+            names[value]: frozenset(names[other] for other in names if bits >> other & 1)
+            for value, bits in dominated.items()
+        }
+
+    def _read_types(self) -> list[str]:
         reader = self._reader
-        for _ in range(reader.numbers(2)[1]):  # SELinux roles
-            length = reader.numbers(3 if self.version >= BOUNDARY else 2)[0]
-            reader.text(length)
-            reader.bitset()
-            reader.bitset()
         highest, count = reader.numbers(2)
         names = [""] * highest
         for _ in range(count):

@@ -711,10 +711,20 @@ class Policy:
         return {item.child.name: item.parent.name for item in self._policy.bounds()}
 
     @cached_property
+    def _kernel_policy(self) -> KernelPolicy:
+        return KernelPolicy(self.path.read_bytes(), self.path)
+
+    @cached_property
+    def dominated_roles(self) -> dict[str, frozenset[str]]:
+        """SELinux role -> those that it dominates: itself, but for object_r, which dominates none. Raises
+        InputError."""
+        return self._kernel_policy.dominated_roles
+
+    @cached_property
     def constraints(self) -> list[Constraint]:
         """Every constraint (constrain, mlsconstrain, validatetrans, mlsvalidatetrans), with the types that the kernel
         asks for: those of a set that was written out by name. Raises InputError."""
-        read = KernelPolicy(self.path.read_bytes(), self.path)
+        read = self._kernel_policy
         in_order = {name: (iter(item.constraints), iter(item.validatetrans)) for name, item in read.classes.items()}
 
         def constraint(item: Any) -> Constraint:

@@ -2,12 +2,13 @@
 
 services.c, context_struct_compute_av: the rules are added up, then the constraints take away, then
 type_attribute_bounds_av takes away what the source's bound may not do to the target's bound, or to the target where
-it has none.
+it has none: by the rules, the constraints and its own bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Optional
@@ -57,8 +58,20 @@ def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
     verification = subject.verification
     of_roles = verification.role_domains | subject.policy.attributes.get(FILE_TYPE, 0)
     for target, key, granted in _to_bounded(verification.access, subject.parent, of_roles):
-        if not conditions.implies(granted, unmasked(subject, key, target)):
+        is_left = conditions.implies(granted, unmasked(subject, key, target))
+        if not is_left or _refused_on_its_bound(subject, key, target):
             yield target, key
+
+
+def _refused_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
+    """Whether a constraint refuses the parent a permission on the target's bound, and not on the target."""
+    check, bound = subject.verification.constraints.refusing, subject.policy.bounds.get(target, target)
+    parent = single_level(*SYSTEM, subject.parent, *OWN)
+    for role, categories in product(_roles_of_files(subject, SYSTEM[1]), (OWN, ())):
+        its, other = (single_level(SYSTEM[0], role, name, *categories) for name in (target, bound))
+        if not check(parent, its, *key) and check(parent, other, *key):
+            return True
+    return False
 
 
 @lru_cache(maxsize=16)
@@ -83,31 +96,36 @@ def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, K
 
 def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[Constraint, ...]:
     """The constraints that refuse the role a permission on its own, on what has the whole `label`, or on what carries
-    no categories, as files on disk do; what it creates carries its own. Types that constraints cannot tell apart have
-    one answer."""
+    no categories, as files on disk do; what it creates carries its own. Where it is bounded, also those that refuse its
+    bound the same on the target's. Types that constraints cannot tell apart have one answer."""
     # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
     context = context_of(subject.policy, label) if label else None
     others = context.rest if context else target == subject.domain
-    seen = (constraints.seen_as(subject.domain), constraints.seen_as(target), others, key)
+    pairs = tuple(_bounding(subject.policy.bounds, subject.domain, target))
+    seen = (*((constraints.seen_as(one), constraints.seen_as(other)) for one, other in pairs), others, key)
     if seen not in answers:
-        answers[seen] = (
-            constraints.refusing(_itself(subject), context, *key) if context else _refusing(subject, key, target)
-        )
+        found: dict[Constraint, None] = {}
+        for name, asked in pairs:
+            itself = single_level(*SYSTEM, name, *OWN)
+            for other in [context] if context else _others(subject, key, target):
+                found.update(dict.fromkeys(constraints.refusing(itself, replace(other, type=asked), *key)))
+        answers[seen] = tuple(found)
     return answers[seen]
 
 
-def _itself(subject: Subject) -> Context:
-    return single_level(*SYSTEM, subject.domain, *OWN)
+def _bounding(bounds: Mapping[str, str], source: Optional[str], target: str) -> Iterator[tuple[str, str]]:
+    """A source and a target, and what bounds both, and so on."""
+    while source is not None:
+        yield source, target
+        source, target = bounds.get(source), bounds.get(target, target)
 
 
-def _refusing(subject: Subject, key: Key, target: str) -> tuple[Constraint, ...]:
+def _others(subject: Subject, key: Key, target: str) -> Iterator[Context]:
+    """The contexts that a target may have: the role's own, or that of files on disk."""
     of_its_own = target == subject.domain or key[1] == "create"
-    found: dict[Constraint, None] = {}
     for role in (SYSTEM[1],) if target == subject.domain else _roles_of_files(subject, SYSTEM[1]):
-        other = single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ()))
-        found.update(dict.fromkeys(subject.verification.constraints.refusing(_itself(subject), other, *key)))
-    return tuple(found)
+        yield single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ()))
 
 
 def _roles_of_files(subject: Subject, selinux_role: str) -> tuple[str, ...]:

@@ -75,7 +75,13 @@ def test_without_libsepol_pp_is_started(
 
 
 # What many at once do not make is made one by one, and told by what is said of the one that is wrong.
-NOTHING = ("exit 1", "true", 'shift 2; for word; do : > "$word.mod"; done', "kill -9 $$", compiling._MANY + "exit 3\n")
+NOTHING = (
+    "exit 1",
+    "true",
+    'shift 2; while [ "$1" ]; do : > "$1.mod"; shift 2; done',
+    "kill -9 $$",
+    compiling._MANY + "exit 3\n",
+)
 
 
 @pytest.mark.parametrize("script", NOTHING, ids=["fails", "makes-nothing", "makes-empty-files", "is-killed", "at-last"])
