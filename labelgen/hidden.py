@@ -62,9 +62,7 @@ def _holding(policy: Policy, mine: frozenset[str], roles: int) -> tuple[str, ...
     return tuple(
         name
         for name, bits in sorted(policy.attributes.items())
-        if name not in mine | DECLARED
-        and not ours.is_of_shared(name)
-        and any(_hold_most(bits, whole) for whole in wholes)
+        if name not in DECLARED and not ours.is_of_shared(name) and any(_hold_most(bits, whole) for whole in wholes)
     )
 
 
@@ -149,7 +147,7 @@ def _domain_bits(policy: Policy, roles: int) -> int:
 def _file_bits(policy: Policy, roles: int) -> int:
     """The types of files that are no roles', and those of which nothing says what they are, as a bitset."""
     domains = sum(policy.bits[name] for name in _domains(policy, roles))
-    return (_of_files(policy) | ~domains) & (1 << len(policy.types)) - 1 & ~roles
+    return ~domains & (1 << len(policy.types)) - 1 & ~roles
 
 
 @lru_cache(maxsize=4)

@@ -505,6 +505,14 @@ HIDDEN = [
     ),
     Hidden(
         "sabotage_typeattr_1",
+        "(http_port_t)",
+        "mcs_constrained_type sabotage_typeattr_1 (file (quotaon))",
+        "contained",
+        "quotaon",
+        "web",
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
         "(container_ro_file_t)",
         "(typeattribute sabotage_typeattr_2)(typeattributeset sabotage_typeattr_2 (container_t))"
         "(allow sabotage_typeattr_2 sabotage_typeattr_1 (file (quotaon)))",

@@ -209,12 +209,25 @@ def test_nothing_else_breaks_the_claims_so(reference_roles: BuiltRoles, tmp_path
         "(allow httpd_t local_typeattr_1 (process (signal)))",
         "(typeattribute not_shadow)(typeattributeset not_shadow (not (shadow_t)))"
         "(allow not_shadow httpd_t (process (sigchld)))",
+        "(typeattribute local_typeattr_1)(typeattributeset local_typeattr_1 (shadow_t))"
+        "(allow local_typeattr_1 node_type (udp_socket (node_bind)))",
+        "(type lone_file_t)(allow lone_file_t fs_t (filesystem (associate)))"
+        "(typeattribute local_typeattr_1)(typeattributeset local_typeattr_1 (lone_file_t))"
+        "(allow local_typeattr_1 node_type (udp_socket (node_bind)))",
         "(boolean local false)(typeattribute not_parent)(typeattributeset not_parent (not (container_t)))"
         "(booleanif local (true (allow not_parent shadow_t (file (getattr)))"
         "(allow container_t shadow_t (file (getattr)))))",
         "(typetransition mcs_constrained_type var_t file container_file_t)",
     ],
-    ids=["files", "domains", "what-the-parent-has-too", "when-the-parent-has-it-too", "labels-as-the-parents"],
+    ids=[
+        "files",
+        "domains",
+        "what-the-parent-has-too",
+        "of-files",
+        "of-files-by-name",
+        "when-the-parent-has-it-too",
+        "labels-as-the-parents",
+    ],
 )
 def test_a_set_that_cannot_hold_a_role_is_nothing_that_a_binary_hides(
     text: str, reference_roles: BuiltRoles, tmp_path: Path
