@@ -147,7 +147,7 @@ def _domain_bits(policy: Policy, roles: int) -> int:
 def _file_bits(policy: Policy, roles: int) -> int:
     """The types of files that are no roles', and those of which nothing says what they are, as a bitset."""
     domains = sum(policy.bits[name] for name in _domains(policy, roles))
-    return ~domains & (1 << len(policy.types)) - 1 & ~roles
+    return (_of_files(policy) | ~domains) & (1 << len(policy.types)) - 1 & ~roles
 
 
 @lru_cache(maxsize=4)

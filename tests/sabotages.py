@@ -511,6 +511,16 @@ HIDDEN = [
         "quotaon",
         "web",
     ),
+    # A domain that files may have, too: it is no sign that the set holds domains alone.
+    Hidden(
+        "sabotage_typeattr_1",
+        "(httpd_t)",
+        "(allow httpd_t fs_t (filesystem (associate)))"
+        "(allow mcs_constrained_type sabotage_typeattr_1 (file (quotaon)))",
+        "contained",
+        "lxc_web_content_t is not in the set",
+        "web",
+    ),
     Hidden(
         "sabotage_typeattr_1",
         "(container_ro_file_t)",
