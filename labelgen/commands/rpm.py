@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from labelgen import terminal
+from labelgen.built import open_tree
 from labelgen.commands import options
 from labelgen.packing import pack, targets
 from labelgen.packing.sign import Key
@@ -74,6 +75,8 @@ def command(
     )
     key = Key(sign_with, passphrase_file) if sign_with else None
     made = pack.pack(request, templates or packaged("templates"), key, output, terminal.progress)
+    tree = open_tree(build_folder)
+    options.tell_changed(tree, roles or tree.roles, None)
     if as_json:
         terminal.echo_json({"output": str(output), "packages": list(made.files), "notes": list(made.notes)})
         return 0

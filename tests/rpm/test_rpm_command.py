@@ -114,6 +114,15 @@ def test_a_build_that_was_changed_is_not_packed(place: Place) -> None:
     pack(place).refused("build/lxc_web/lxc_web.te: this file was changed")
 
 
+def test_a_role_file_that_was_changed_since_is_told(place: Place) -> None:
+    assert "changed after the build" not in pack(place, "web").stderr
+    path = place.roles / "web.yaml"
+    path.write_text(path.read_text() + "# mine\n")
+    again = pack(place, "web", "--output", "again")
+    assert again.status == 0, again.stderr
+    assert "note: roles/web.yaml: the role file was changed after the build" in again.stderr
+
+
 def test_a_build_of_which_a_claim_does_not_hold_is_not_packed(place: Place) -> None:
     path, manifest = place.output / "verdict.json", place.output / "manifest.json"
     before = output.digest(path)
