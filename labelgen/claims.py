@@ -26,6 +26,7 @@ from labelgen.constraints import (
     confined,
     confined_beside,
     leaves,
+    of_the_system,
     single_level,
 )
 from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
@@ -1197,12 +1198,14 @@ def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, 
 
 def _refused_identities(subject: Subject, runtime: str, asked: Iterable[Key]) -> Iterator[tuple[str, str, Key, str]]:
     check = subject.verification.constraints.refusing
-    mine, theirs = (single_level(*SYSTEM, name, *ONE) for name in (subject.domain, subject.parent))
     for (user, selinux_role), key in product(subject.verification.identities, asked):
-        source = single_level(user, selinux_role, runtime)
-        for constraint in check(source, mine, *key):
-            if constraint not in check(source, theirs, *key):
-                yield user, selinux_role, key, constraint.text
+        # A container is the system's, or that of the user who starts it (podman without root).
+        owners = sorted({SYSTEM, (user, SYSTEM[1])})
+        for source, owner in product(of_the_system(user, selinux_role, runtime), owners):
+            mine, theirs = (single_level(*owner, name, *ONE) for name in (subject.domain, subject.parent))
+            for constraint in check(source, mine, *key):
+                if constraint not in check(source, theirs, *key):
+                    yield user, selinux_role, key, constraint.text
 
 
 def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Callable
@@ -49,6 +50,21 @@ def single_level(user: str, role: str, type_name: str, *categories: str) -> Cont
     """A context at the lowest sensitivity with these categories, as container runtimes give them."""
     level = Level(0, frozenset(categories))
     return Context(user, role, type_name, level, level)
+
+
+def ranged(user: str, role: str, type_name: str, low: Iterable[str], high: Iterable[str]) -> Context:
+    """A context with categories of its own at the low and at the high level."""
+    return Context(user, role, type_name, Level(0, frozenset(low)), Level(0, frozenset(high)))
+
+
+# What the system's own may have, who starts containers or holds what is theirs: no categories, a container's, or all
+# from none to a container's or to everybody's.
+LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (((), ()), (ONE, ONE), ((), ONE), ((), (*ONE, *TWO)))
+
+
+def of_the_system(user: str, role: str, type_name: str) -> tuple[Context, ...]:
+    """The contexts that something of the system's may have."""
+    return tuple(ranged(user, role, type_name, low, high) for low, high in LEVELS)
 
 
 def context_of(policy: Policy, label: str) -> Context:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 from labelgen import conditions
 from labelgen.access import Key
-from labelgen.constraints import OBJECT, SYSTEM, Context, leaves, single_level
+from labelgen.constraints import OBJECT, ONE, SYSTEM, Context, leaves, of_the_system, single_level
 from labelgen.kin import ASSOCIATE, RELABEL, Kin
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
 
 def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
     check, names = subject.verification.constraints.refusing, subject.policy.names
-    mine, theirs = _file(name), _file(kin.counterpart)
-    processes = [single_level(*SYSTEM, source) for source in names(kin.labellers)]
+    files = [[single_level(SYSTEM[0], OBJECT, of, *level) for of in (name, kin.counterpart)] for level in ((), ONE)]
+    processes = [one for source in names(kin.labellers) for one in of_the_system(*SYSTEM, source)]
     places = map(_file, names(kin.theirs.worst().get(ASSOCIATE, 0)))
-    asked = [((one, mine), (one, theirs), key) for one in processes for key in RELABEL]
-    asked += [((mine, place), (theirs, place), ASSOCIATE) for place in places]
+    asked = [((one, mine), (one, theirs), key) for one, (mine, theirs), key in product(processes, files, RELABEL)]
+    asked += [((mine, place), (theirs, place), ASSOCIATE) for place, (mine, theirs) in product(places, files)]
     for pair, other, key in asked:
         left = check(*other, *key)
         yield from (constraint.text for constraint in check(*pair, *key) if constraint not in left)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
 from labelgen.conditions import Condition
-from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, context_of, leaves, single_level
+from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, context_of, leaves, ranged, single_level
 from labelgen.derivation import FILE_TYPE
 from labelgen.network import LEADING
 from labelgen.policy import Constraint, members
@@ -122,10 +122,12 @@ def _bounding(bounds: Mapping[str, str], source: Optional[str], target: str) -> 
 
 
 def _others(subject: Subject, key: Key, target: str) -> Iterator[Context]:
-    """The contexts that a target may have: the role's own, or that of files on disk."""
+    """The contexts that a target may have: the role's own, that of files on disk, or of its own files either."""
     of_its_own = target == subject.domain or key[1] == "create"
-    for role in (SYSTEM[1],) if target == subject.domain else _roles_of_files(subject, SYSTEM[1]):
-        yield single_level(SYSTEM[0], role, target, *(OWN if of_its_own else ()))
+    levels = (OWN,) if of_its_own else ((), OWN) if target in subject.file_types.values() else ((),)
+    roles = (SYSTEM[1],) if target == subject.domain else _roles_of_files(subject, SYSTEM[1])
+    for role, categories in product(roles, levels):
+        yield single_level(SYSTEM[0], role, target, *categories)
 
 
 def _roles_of_files(subject: Subject, selinux_role: str) -> tuple[str, ...]:
@@ -189,19 +191,31 @@ def _samples(subject: Subject, constraint: Constraint, bits: int) -> Iterator[st
 
 
 def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context, Context, Context]]:
-    """The parent with a target, and the role with the same: at its own categories, at none and at another's."""
+    """The parent with a target, and the role with the same: at its own categories, at none, at another's and at all;
+    as a file, and as a process where SELinux roles may have its type."""
     verification = subject.verification
     its_own = subject.domain if target == subject.parent else target
     for user, selinux_role in verification.identities if verification.exact else [SYSTEM]:
         parent, role = (single_level(user, selinux_role, name, *OWN) for name in (subject.parent, subject.domain))
-        kinds = (selinux_role,) if target == subject.parent else _roles_of_files(subject, selinux_role)
-        for kind, categories in product(kinds, (OWN, (), OTHERS)):
-            yield (
-                parent,
-                single_level(user, kind, target, *categories),
-                role,
-                single_level(user, kind, its_own, *categories),
-            )
+        for (whose, kind), (low, high) in product(_whose(subject, target, user, selinux_role), LEVELS):
+            yield parent, ranged(whose, kind, target, low, high), role, ranged(whose, kind, its_own, low, high)
+
+
+LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    *((level, level) for level in (OWN, (), OTHERS)),
+    ((), (*OWN, *OTHERS)),
+)
+
+
+def _whose(subject: Subject, target: str, user: str, selinux_role: str) -> Iterator[tuple[str, str]]:
+    """The SELinux users and roles of a target that somebody acts on."""
+    if target == subject.parent:
+        yield user, selinux_role
+        return
+    yield from ((user, role) for role in _roles_of_files(subject, selinux_role))
+    bit = subject.policy.bits[target]
+    if any(bits & bit for role, bits in subject.policy.roles.items() if role != OBJECT):
+        yield from dict.fromkeys([SYSTEM, (user, selinux_role)])
 
 
 def _is_harder(

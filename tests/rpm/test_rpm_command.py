@@ -18,7 +18,6 @@ from pytest_subprocess import FakeProcess
 from labelgen import output
 from labelgen.errors import InputError
 from labelgen.packing import targets
-from labelgen.shipped import packaged
 
 XPERMS = "allowxperm lxc_web_t self:tcp_socket ioctl { 0x8903 };\n"
 XPERM_NEEDS = "    class tcp_socket { ioctl create };\n"
@@ -116,9 +115,9 @@ def test_a_build_that_was_changed_is_not_packed(place: Place) -> None:
 
 
 def test_a_role_file_that_was_changed_since_is_told(place: Place) -> None:
-    shutil.copy(packaged("roles") / "web.yaml", place.roles)
+    path = place.role("name: web\nsummary: A role of the tests.\nnetwork: none\n")
+    place.build().held()
     assert "changed after the build" not in pack(place, "web").stderr
-    path = place.roles / "web.yaml"
     path.write_text(path.read_text() + "# mine\n")
     again = pack(place, "web", "--output", "again")
     assert again.status == 0, again.stderr
