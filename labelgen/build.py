@@ -103,7 +103,7 @@ def _of_another_parent(files: Sequence[RoleFile]) -> Problem:
     counts = Counter(file.role.parent for file in files)
     few = min(files, key=lambda file: (counts[file.role.parent], "parent" not in file.document.data))
     other = next(file for file in files if file.role.parent != few.role.parent)
-    words = f"roles of one build share one parent; {other.path} has {other.role.parent}"
+    words = f"{few.role.parent} here, and {other.path} has {other.role.parent}: roles of one build share one parent"
     return few.problem("parent", message=f"{words}{suggestion(few.role.parent, [other.role.parent])}")
 
 

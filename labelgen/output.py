@@ -132,28 +132,37 @@ def scratch(parent: Path, hint: Optional[str] = None) -> Iterator[Path]:
     """
     _clear_away(parent)
     with _full_disk_told(parent, hint), ExitStack() as held:
-        folder = _new(parent, held)
-        try:
-            # Asked here too: without what is in the folder, the disk has room again.
-            with _full_disk_told(parent, hint):
-                yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        while True:
+            folder, is_ours = parent / f"{SCRATCH_PREFIX}{os.urandom(4).hex()}", True
+            # Whoever is interrupted as it is made cannot tell whether it is there: it is removed from here on.
+            try:
+                try:
+                    folder.mkdir(0o700)
+                except FileExistsError:
+                    is_ours = False
+                    continue
+                if not _is_held(folder, held):
+                    continue
+                # Asked here too: without what is in the folder, the disk has room again.
+                with _full_disk_told(parent, hint):
+                    yield folder
+                return
+            finally:
+                if is_ours:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new(parent: Path, held: ExitStack) -> Path:
-    """A new folder, locked. Another run that clears away may take it before it is locked: then there is another."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent))
-        try:
-            held.enter_context(_locked(folder))
-            folder.lstat()
-        except (BlockingIOError, FileNotFoundError):
-            continue
-        except OSError:
-            # A filesystem without locks: then nobody can clear it away either.
-            pass
-        return folder
+def _is_held(folder: Path, held: ExitStack) -> bool:
+    """Lock a new folder; whether it is still there. Another run that clears away may take it before it is locked."""
+    try:
+        held.enter_context(_locked(folder))
+        folder.lstat()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        # A filesystem without locks: then nobody can clear it away either.
+        pass
+    return True
 
 
 @contextmanager
