@@ -101,7 +101,7 @@ def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[
     # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
     context = context_of(subject.policy, label) if label else None
-    others = context.rest if context else target == subject.domain
+    others = context.rest if context else (target == subject.domain, target in subject.file_types.values())
     pairs = tuple(_bounding(subject.policy.bounds, subject.domain, target))
     seen = (*((constraints.seen_as(one), constraints.seen_as(other)) for one, other in pairs), others, key)
     if seen not in answers:
@@ -197,11 +197,11 @@ def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context, Co
     its_own = subject.domain if target == subject.parent else target
     for user, selinux_role in verification.identities if verification.exact else [SYSTEM]:
         parent, role = (single_level(user, selinux_role, name, *OWN) for name in (subject.parent, subject.domain))
-        for (whose, kind), (low, high) in product(_whose(subject, target, user, selinux_role), LEVELS):
+        for (whose, kind), (low, high) in product(_whose(subject, target, user, selinux_role), _LEVELS):
             yield parent, ranged(whose, kind, target, low, high), role, ranged(whose, kind, its_own, low, high)
 
 
-LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+_LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     *((level, level) for level in (OWN, (), OTHERS)),
     ((), (*OWN, *OTHERS)),
 )
