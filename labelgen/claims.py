@@ -300,6 +300,7 @@ class Verification:
         default_factory=dict, init=False, repr=False
     )
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
+    refused_on_bounds: dict[tuple[str, Key, str], bool] = field(default_factory=dict, init=False, repr=False)
     labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     not_taken_alike: dict[tuple[object, ...], Optional[atworst.NotTaken]] = field(
         default_factory=dict, init=False, repr=False
@@ -975,10 +976,12 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
     bits, told = subject.policy.bits, set()
     pairs = [(subject.domain, subject.parent)]
     pairs += [(name, subject.parent_file_type) for name in subject.file_types.values() if name in bits]
-    for (names, easier, text), (mine, theirs) in product(subject.verification.constraints.naming_together, pairs):
-        gained, lost = ([name for name in sorted(names) if bits[name] & bits[one]] for one in (mine, theirs))
-        if bool(gained) != bool(lost) and bool(gained) == easier:
-            words = f"{mine} is in {gained[0]}" if gained else f"{mine} is not in {lost[0]}"
+    for (named, easier), (mine, theirs) in product(subject.verification.constraints.sets, pairs):
+        is_in, are_in = bool(named & bits[mine]), bool(named & bits[theirs])
+        if is_in != are_in and is_in == easier:
+            names, text = subject.verification.constraints.sets[named, easier]
+            which = next(name for name in sorted(names) if bits[name] & bits[mine if is_in else theirs])
+            words = f"{mine} is {'in' if is_in else 'not in'} {which}"
             if words not in told:
                 told.add(words)
                 yield subject.finding("separate", f"{words}, unlike {theirs}, so a constraint binds it less", (text,))
@@ -1184,15 +1187,11 @@ def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, 
     parent: start it, for one; with the permission and the constraint. Types that constraints cannot tell apart have one
     answer; a runtime is neither of the two."""
     constraints, answers = subject.verification.constraints, subject.verification.entries
-    bit, network = subject.policy.bits[runtime], subject.policy.network
-    asked = tuple(
-        key
-        for key, sources in sorted(subject.kin.done_to_theirs.worst().items())
-        if sources & bit and constraints.about(*key) and not network.part(*key, subject.kin.bit)
-    )
+    asked = subject.kin.done_by_runtimes[runtime]
     seen = (*map(constraints.seen_as, (subject.domain, subject.parent, runtime)), asked)
     if seen not in answers:
-        answers[seen] = tuple(_refused_identities(subject, runtime, sorted(asked, key=lambda key: key not in BECOMING)))
+        first = sorted(filter(lambda key: constraints.about(*key), asked), key=lambda key: key not in BECOMING)
+        answers[seen] = tuple(_refused_identities(subject, runtime, first))
     return answers[seen]
 
 

@@ -165,6 +165,14 @@ class Constraints:
                     found.setdefault((names, easier), constraint.text)
         return [(*which, text) for which, text in found.items()]
 
+    @cached_property
+    def sets(self) -> dict[tuple[int, bool], tuple[frozenset[str], str]]:
+        """The same by the bitset of all types that are named at once: the first of those that name the same types."""
+        found: dict[tuple[int, bool], tuple[frozenset[str], str]] = {}
+        for names, easier, text in self.naming_together:
+            found.setdefault((self._union(names), easier), (names, text))
+        return found
+
     def _union(self, names: frozenset[str]) -> int:
         bits = 0
         for name in names:

@@ -180,6 +180,16 @@ class Kin:
         return starting & ~self.bit & ~self.domains
 
     @cached_property
+    def done_by_runtimes(self) -> dict[str, tuple[Key, ...]]:
+        """Runtime -> what it may do to the other, the network of it aside."""
+        policy, done = self.access.policy, sorted(self.done_to_theirs.worst().items())
+        network = {key for key, _ in done if policy.network.part(*key, self.bit)}
+        return {
+            name: tuple(key for key, sources in done if sources & policy.bits[name] and key not in network)
+            for name in policy.names(self.runtimes)
+        }
+
+    @cached_property
     def not_entering(self) -> list[tuple[Key, int, Condition]]:
         """What runtimes may do to the other, and when, and the attributes do not let them do to these: they start it,
         without new privileges too, give it a keyring, and find it below /proc. The network of it is not asked."""

@@ -58,9 +58,14 @@ def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
     verification = subject.verification
     of_roles = verification.role_domains | subject.policy.attributes.get(FILE_TYPE, 0)
     for target, key, granted in _to_bounded(verification.access, subject.parent, of_roles):
-        is_left = conditions.implies(granted, unmasked(subject, key, target))
-        if not is_left or _refused_on_its_bound(subject, key, target):
+        if not conditions.implies(granted, unmasked(subject, key, target)):
             yield target, key
+        else:
+            answers, seen = verification.refused_on_bounds, (subject.parent, key, target)
+            if seen not in answers:
+                answers[seen] = _refused_on_its_bound(subject, key, target)
+            if answers[seen]:
+                yield target, key
 
 
 def _refused_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
