@@ -1190,7 +1190,8 @@ def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, 
     asked = subject.kin.done_by_runtimes[runtime]
     seen = (*map(constraints.seen_as, (subject.domain, subject.parent, runtime)), asked)
     if seen not in answers:
-        first = sorted(filter(lambda key: constraints.about(*key), asked), key=lambda key: key not in BECOMING)
+        telling = constraints.telling_apart(subject.domain, subject.parent)
+        first = sorted(filter(telling.__contains__, asked), key=lambda key: key not in BECOMING)
         answers[seen] = tuple(_refused_identities(subject, runtime, first))
     return answers[seen]
 

@@ -118,6 +118,11 @@ _OF_ROLES: dict[str, Callable[[bool, bool], bool]] = {
 }
 
 
+def _compares_types(expression: tuple[object, ...]) -> bool:
+    """Whether the types of the two are compared with each other, as in `t1 == t2`."""
+    return any(str(one).startswith("t") and str(two).startswith("t") for one, two in zip(expression, expression[1:]))
+
+
 class Constraints:
     """The constraints of one policy, by class and permission."""
 
@@ -130,6 +135,7 @@ class Constraints:
         self.about = cache(self._about)
         self.asking = cache(self._asking)
         self.seen_as = cache(self._seen_as)
+        self._telling = cache(self._keys_telling)
         # Policies say one expression of many classes.
         self._met: dict[tuple[object, ...], dict[tuple[object, ...], bool]] = {}
 
@@ -172,6 +178,25 @@ class Constraints:
         for names, easier, text in self.naming_together:
             found.setdefault((self._union(names), easier), (names, text))
         return found
+
+    def telling_apart(self, one: str, other: str) -> frozenset[tuple[str, str]]:
+        """The classes and permissions whose constraints may answer otherwise of one type than of another, all else
+        being the same: they name a set in which only one of the two is, or compare types with each other."""
+        return self._telling(self.seen_as(one), self.seen_as(other))
+
+    def _keys_telling(self, one: int, other: int) -> frozenset[tuple[str, str]]:
+        differing = {bits for number, bits in enumerate(self._type_sets) if (one ^ other) >> number & 1}
+        return frozenset(
+            (constraint.tclass, perm)
+            for constraints in self.by_class.values()
+            for constraint in constraints
+            if _compares_types(constraint.expression)
+            or any(
+                operand.startswith("t") and self._union(names) in differing
+                for operand, names, _ in leaves(constraint.expression)
+            )
+            for perm in constraint.perms
+        )
 
     def _union(self, names: frozenset[str]) -> int:
         bits = 0

@@ -57,11 +57,13 @@ def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
 
 def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
     check, names = subject.verification.constraints.refusing, subject.policy.names
+    telling = subject.verification.constraints.telling_apart(name, kin.counterpart)
     files = [[single_level(SYSTEM[0], OBJECT, of, *level) for of in (name, kin.counterpart)] for level in ((), ONE)]
     processes = [one for source in names(kin.labellers) for one in of_the_system(*SYSTEM, source)]
     places = map(_file, names(kin.theirs.worst().get(ASSOCIATE, 0)))
-    asked = [((one, mine), (one, theirs), key) for one, (mine, theirs), key in product(processes, files, RELABEL)]
-    asked += [((mine, place), (theirs, place), ASSOCIATE) for place, (mine, theirs) in product(places, files)]
+    relabel, associate = (tuple(filter(telling.__contains__, keys)) for keys in (RELABEL, (ASSOCIATE,)))
+    asked = [((one, mine), (one, theirs), key) for one, (mine, theirs), key in product(processes, files, relabel)]
+    asked += [((mine, place), (theirs, place), key) for place, (mine, theirs), key in product(places, files, associate)]
     for pair, other, key in asked:
         left = check(*other, *key)
         yield from (constraint.text for constraint in check(*pair, *key) if constraint not in left)
