@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import ours
 from labelgen.access import Key
 from labelgen.errors import listed
-from labelgen.hidden import CHECKS, Reading, attributes_and_roles
+from labelgen.hidden import CHECKS, Reading
 from labelgen.policy import Policy
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def not_taken(subject: Subject, allowed: Callable[[Subject, Key], int]) -> dict[
     that are alike the same is."""
     policy = subject.policy
     sets = [name for name in sorted(policy.attributes) if not ours.is_of_shared(name)]
-    types = policy.names((1 << len(policy.types)) - 1 & ~attributes_and_roles(subject, subject.domain)[1])
+    types = policy.names(policy.every_type & ~subject.verification.types_of_roles)
 
     def breaking(claim: str, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
         for name in names:

@@ -192,11 +192,6 @@ class Subject:
         return {} if self.verification.exact else atworst.not_taken(self, _allowed)
 
     @cached_property
-    def not_shown(self) -> list[str]:
-        """The claims that a binary base does not show if all is taken at its worst that it may hide."""
-        return [claim for claim in CLAIMS if claim in self.not_taken]
-
-    @cached_property
     def reach(self) -> Reach:
         return self.verification.reacher.of(self.domain)
 
@@ -426,6 +421,11 @@ class Verification:
         for file in self.files:
             bits |= self.policy.bits[file.role.type]
         return bits
+
+    @property
+    def types_of_roles(self) -> int:
+        """The bitset of the domains and the private types of all roles."""
+        return self.role_domains | self.private
 
     @cached_property
     def private_types(self) -> dict[str, int]:
@@ -976,10 +976,11 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
     bits, told = subject.policy.bits, set()
     pairs = [(subject.domain, subject.parent)]
     pairs += [(name, subject.parent_file_type) for name in subject.file_types.values() if name in bits]
-    for (named, easier), (mine, theirs) in product(subject.verification.constraints.sets, pairs):
+    for ((named, easier), (names, text)), (mine, theirs) in product(
+        subject.verification.constraints.sets.items(), pairs
+    ):
         is_in, are_in = bool(named & bits[mine]), bool(named & bits[theirs])
         if is_in != are_in and is_in == easier:
-            names, text = subject.verification.constraints.sets[named, easier]
             which = next(name for name in sorted(names) if bits[name] & bits[mine if is_in else theirs])
             words = f"{mine} is {'in' if is_in else 'not in'} {which}"
             if words not in told:

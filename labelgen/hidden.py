@@ -58,7 +58,7 @@ def _joined(policy: Policy, mine: frozenset[str], roles: int) -> set[int]:
 def _holding(policy: Policy, mine: frozenset[str], roles: int) -> tuple[str, ...]:
     """The sets that may hold a type with the attributes `mine` though it is not in them: those that somebody else than
     a distribution named and that hold most types there are, or most of an attribute that it joins."""
-    wholes = _joined(policy, mine, roles) | {(1 << len(policy.types)) - 1 & ~roles}
+    wholes = _joined(policy, mine, roles) | {policy.every_type & ~roles}
     return tuple(
         name
         for name, bits in sorted(policy.attributes.items())
@@ -94,10 +94,9 @@ def _without_a_name(policy: Policy, alike: int) -> tuple[str, ...]:
     )
 
 
-def attributes_and_roles(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
+def _attributes_and_roles(subject: Subject, type_name: str) -> tuple[frozenset[str], int]:
     """A type's attributes, and the bitset of the types of all roles."""
-    roles = subject.verification.role_domains | subject.verification.private
-    return frozenset(subject.policy.attributes_of[type_name]), roles
+    return frozenset(subject.policy.attributes_of[type_name]), subject.verification.types_of_roles
 
 
 def _written_out(subject: Subject) -> list[tuple[Key, int]]:
@@ -114,7 +113,7 @@ def _groups(subject: Subject, type_name: str) -> list[tuple[tuple[str, ...], int
     """The types of which a rule may have been said before it was written out, if it was said of one of the role's types
     too; how many may have been left out, and what they are in words."""
     policy = subject.policy
-    mine, roles = attributes_and_roles(subject, type_name)
+    mine, roles = _attributes_and_roles(subject, type_name)
     is_domain = type_name == subject.domain
     counterpart = subject.parent if is_domain else subject.parent_file_type
     groups = [(_domains(policy, roles), FEW, "nearly all domains")] if is_domain else []
@@ -130,7 +129,7 @@ def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
     SELinux role may have types that are none.)"""
     found = [
         name
-        for name in policy.names((1 << len(policy.types)) - 1 & ~roles)
+        for name in policy.names(policy.every_type & ~roles)
         if any(rule.tclass == "process" and rule.target == name for rule in policy.naming_source(name))
     ]
     return tuple(sorted(found, key=lambda name: len(policy.naming_source(name))))
@@ -140,14 +139,14 @@ def _domains(policy: Policy, roles: int) -> tuple[str, ...]:
 def _domain_bits(policy: Policy, roles: int) -> int:
     """The domains that are no roles, and the types of which nothing says what they are, as a bitset."""
     domains = sum(policy.bits[name] for name in _domains(policy, roles))
-    return domains | ~_of_files(policy) & (1 << len(policy.types)) - 1 & ~roles
+    return domains | ~_of_files(policy) & policy.every_type & ~roles
 
 
 @lru_cache(maxsize=4)
 def _file_bits(policy: Policy, roles: int) -> int:
     """The types of files that are no roles', and those of which nothing says what they are, as a bitset."""
     domains = sum(policy.bits[name] for name in _domains(policy, roles))
-    return (_of_files(policy) | ~domains) & (1 << len(policy.types)) - 1 & ~roles
+    return (_of_files(policy) | ~domains) & policy.every_type & ~roles
 
 
 @lru_cache(maxsize=4)
@@ -212,7 +211,7 @@ class Reading:
     def rules_of_role_on(self, name: str) -> list[Rule]:
         """The rules about what a role may do to what stands by a name: this role, or others where these are asked about
         (`separate`)."""
-        policy, (mine, roles) = self.subject.policy, attributes_and_roles(self.subject, self.subject.domain)
+        policy, (mine, roles) = self.subject.policy, _attributes_and_roles(self.subject, self.subject.domain)
         asked = _holding(policy, mine, roles) if self.claim == "separate" else self.sets()
         acting: Container[str] = policy.bits if self.name else asked
         bit = self.subject.bit
@@ -232,7 +231,7 @@ class Reading:
         return self._or_name(type_name, _holding_rather, _file_bits)
 
     def _or_name(self, type_name: str, holding: Holding, alike: Callable[[Policy, int], int]) -> tuple[str, ...]:
-        policy, (mine, roles) = self.subject.policy, attributes_and_roles(self.subject, type_name)
+        policy, (mine, roles) = self.subject.policy, _attributes_and_roles(self.subject, type_name)
         taken = {*holding(policy, mine, roles)}
         if self.claim != "separate":
             taken.update(_without_a_name(policy, alike(policy, roles)))
@@ -425,7 +424,7 @@ def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
     """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
     set, too."""
     subject, policy = reading.subject, reading.subject.policy
-    roles, holding = attributes_and_roles(subject, type_name)[1], reading.of(type_name)
+    roles, holding = subject.verification.types_of_roles, reading.of(type_name)
     for name in (*holding, *_less_a_few(policy, holding, roles)):
         for rule in reading.rules_of_role_on(name):
             if rule.kind == "allow":
@@ -545,9 +544,7 @@ def _labelled(reading: Reading) -> Iterator[Finding]:
     subject, policy = reading.subject, reading.subject.policy
     theirs = _labels(policy, subject.parent)
     of_all = (
-        ()
-        if reading.name
-        else _common(policy, _domains(policy, attributes_and_roles(subject, subject.domain)[1]), FEW, _labels)
+        () if reading.name else _common(policy, _domains(policy, subject.verification.types_of_roles), FEW, _labels)
     )
     passed_over = theirs.intersection(of_all)
     for names, few, whose in reading.groups(subject.domain):

@@ -58,7 +58,7 @@ def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
 def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
     check, names = subject.verification.constraints.refusing, subject.policy.names
     telling = subject.verification.constraints.telling_apart(name, kin.counterpart)
-    files = [[single_level(SYSTEM[0], OBJECT, of, *level) for of in (name, kin.counterpart)] for level in ((), ONE)]
+    files = [[_file(of, *level) for of in (name, kin.counterpart)] for level in ((), ONE)]
     processes = [one for source in names(kin.labellers) for one in of_the_system(*SYSTEM, source)]
     places = map(_file, names(kin.theirs.worst().get(ASSOCIATE, 0)))
     relabel, associate = (tuple(filter(telling.__contains__, keys)) for keys in (RELABEL, (ASSOCIATE,)))
@@ -69,8 +69,8 @@ def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
         yield from (constraint.text for constraint in check(*pair, *key) if constraint not in left)
 
 
-def _file(type_name: str) -> Context:
-    return single_level(SYSTEM[0], OBJECT, type_name)
+def _file(type_name: str, *categories: str) -> Context:
+    return single_level(SYSTEM[0], OBJECT, type_name, *categories)
 
 
 def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:

@@ -233,5 +233,4 @@ def _otherwise(subject: Subject, claim: str, kind: Rule, targets: int, words: st
 
 def _apart(subject: Subject) -> int:
     """The types of roles, but for the role itself."""
-    verification = subject.verification
-    return (verification.role_domains | verification.private) & ~subject.bit
+    return subject.verification.types_of_roles & ~subject.bit

@@ -434,6 +434,11 @@ class Policy:
         """The type that `name` names, through aliases; None where there is none."""
         return name if name in self.types else self.aliases.get(name)
 
+    @property
+    def every_type(self) -> int:
+        """The bitset of all types."""
+        return (1 << len(self.types)) - 1
+
     def names(self, bits: int) -> list[str]:
         """The names of the types in a bitset, sorted."""
         return [self.type_names[number] for number in members(bits)]
@@ -512,7 +517,7 @@ class Policy:
         """The permissions by which the policy is done away with -> the bitset of the types on which they do that:
         loading one or none, naming the programs that the kernel starts, and giving such files another label (hooks.c:
         selinux_inode_setxattr and, for those of a file system that is mounted, may_context_mount_inode_relabel)."""
-        found = dict.fromkeys(UNDOING, (1 << len(self.types)) - 1)
+        found = dict.fromkeys(UNDOING, self.every_type)
         helpers = filesystems = 0
         for filesystem, path in HELPERS:
             helpers |= self._labelling_file(filesystem, path)

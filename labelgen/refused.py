@@ -58,18 +58,21 @@ def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
     verification = subject.verification
     of_roles = verification.role_domains | subject.policy.attributes.get(FILE_TYPE, 0)
     for target, key, granted in _to_bounded(verification.access, subject.parent, of_roles):
-        if not conditions.implies(granted, unmasked(subject, key, target)):
+        left = conditions.implies(granted, unmasked(subject, key, target))
+        if not left or _refused_on_its_bound(subject, key, target):
             yield target, key
-        else:
-            answers, seen = verification.refused_on_bounds, (subject.parent, key, target)
-            if seen not in answers:
-                answers[seen] = _refused_on_its_bound(subject, key, target)
-            if answers[seen]:
-                yield target, key
 
 
 def _refused_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
-    """Whether a constraint refuses the parent a permission on the target's bound, and not on the target."""
+    """Whether a constraint refuses the parent a permission on the target's bound, and not on the target. Roles of one
+    parent have one answer."""
+    answers, seen = subject.verification.refused_on_bounds, (subject.parent, key, target)
+    if seen not in answers:
+        answers[seen] = _asked_on_its_bound(subject, key, target)
+    return answers[seen]
+
+
+def _asked_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
     check, bound = subject.verification.constraints.refusing, subject.policy.bounds.get(target, target)
     parent = single_level(*SYSTEM, subject.parent, *OWN)
     for role, categories in product(_roles_of_files(subject, SYSTEM[1]), (OWN, ())):

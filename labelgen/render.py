@@ -14,7 +14,7 @@ import jinja2
 
 from labelgen import __version__, templating
 from labelgen.base import Base, told_name
-from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, REASONS, SharedRule
+from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, OWN_ATTRIBUTES, REASONS, SharedRule
 from labelgen.errors import InputError
 from labelgen.facts import Facts
 from labelgen.modules import RoleModule
@@ -93,7 +93,6 @@ class Requirements:
     attributes: tuple[str, ...]
     booleans: tuple[str, ...]
     classes: tuple[tuple[str, tuple[str, ...]], ...]
-    selinux_roles: tuple[str, ...]
 
 
 def _booleans(condition: str) -> set[str]:
@@ -123,7 +122,6 @@ def requirements(
     attributes: Iterable[str],
     declared: Iterable[str],
     is_attribute: Callable[[str], bool],
-    selinux_roles: Sequence[str] = (),
 ) -> Requirements:
     """What a module of these rules must require, besides `types` and `attributes` that its declarations name."""
     named = {name for rule in rules for name in _named(rule)} - set(declared)
@@ -134,7 +132,6 @@ def requirements(
         tuple(sorted(found | set(attributes))),
         tuple(booleans),
         _all_perms(rules),
-        tuple(selinux_roles),
     )
 
 
@@ -256,20 +253,21 @@ class Renderer:
         return [self.templates / name for name in sorted(self.loader.used)]
 
     def _is_attribute(self, name: str) -> bool:
-        return name in (DOMAIN, NET_DOMAIN, FILE_TYPE) or name in self.facts.attributes
+        return name in OWN_ATTRIBUTES or name in self.facts.attributes
 
     def shared(self) -> str:
         """The source of the shared module."""
         derivation = self.facts.derivation
-        own = (DOMAIN, NET_DOMAIN, FILE_TYPE)
-        parts = sections(derivation.rules, {*own, derivation.parent, derivation.file_type})
-        needs = requirements([rule for part in parts for rule in part.rules], (), (), own, self._is_attribute, ())
+        parts = sections(derivation.rules, {*OWN_ATTRIBUTES, derivation.parent, derivation.file_type})
+        needs = requirements(
+            [rule for part in parts for rule in part.rules], (), (), OWN_ATTRIBUTES, self._is_attribute
+        )
         counts = [(reason, REASONS[reason], number) for reason, number in derivation.counts.items() if number]
         return self._fill(
             "shared.te.j2",
             module=SHARED_MODULE,
             needs=replace(needs, classes=_all_perms(derivation.rules)),
-            needs_of=lambda rules: requirements(rules, (), (), own, self._is_attribute),
+            needs_of=lambda rules: requirements(rules, (), (), OWN_ATTRIBUTES, self._is_attribute),
             counts=counts,
             sections=parts,
         )

@@ -85,7 +85,6 @@ class RoleVerdict:
     ways_out: tuple[WayOut, ...] = ()
     files: tuple[OwnFiles, ...] = ()
     not_taken: Mapping[str, NotTaken] = field(default_factory=dict)
-    not_shown: Sequence[str] = ()
     left_to_the_machine: tuple[str, ...] = ()
     packets_not_granted: tuple[str, ...] = ()
 
@@ -114,7 +113,7 @@ class RoleVerdict:
             "packets_not_granted": list(self.packets_not_granted),
             "ways_out": [way._asdict() for way in self.ways_out],
             "files": [files._asdict() for files in self.files],
-            "not_shown_at_worst": list(self.not_shown),
+            "not_shown_at_worst": list(self.not_taken),
             "sets_not_taken": {claim: list(left.sets) for claim, left in self.not_taken.items() if left.sets},
             "types_not_taken": {claim: left.type for claim, left in self.not_taken.items() if left.type},
             "reach": self.reach.summary(),
@@ -162,7 +161,6 @@ def _role_verdict(subject: Subject) -> RoleVerdict:
         tuple(ways_out(subject)),
         OwnFiles.of(subject.role),
         subject.not_taken,
-        subject.not_shown,
         left,
         packets,
     )
@@ -475,8 +473,9 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
         "The base is known only as a binary, which hides rules of attributes: verify on the host's modules "
         "(its policy store) before you rely on this."
     )
-    sets = {claim: len(left.sets) for claim, left in subject.not_taken.items()}
-    counts = ", ".join(f"{claim} ({sets[claim]} sets)" if sets.get(claim) else claim for claim in subject.not_shown)
+    counts = ", ".join(
+        f"{claim} ({len(left.sets)} sets)" if left.sets else claim for claim, left in subject.not_taken.items()
+    )
     if counts:
         yield (
             "A binary does not show how its sets of types were made, nor of whom its rules were said before they were "
