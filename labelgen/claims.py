@@ -19,17 +19,19 @@ from labelgen.conditions import Condition
 from labelgen.constraints import (
     OBJECT,
     ONE,
+    PROCESSES,
     SYSTEM,
     TWO,
+    UNNAMED,
     Constraints,
     Context,
+    Parties,
     confined,
     confined_beside,
     leaves,
-    of_the_system,
     single_level,
 )
-from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
+from labelgen.derivation import DOMAIN, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContext, FileContexts
 from labelgen.kin import Kin, acting_beyond, beyond, condition_of, given, opened_beyond, together
 from labelgen.modules import FILE_ACCESS
@@ -55,7 +57,7 @@ from labelgen.network import (
     unknown_permissions,
 )
 from labelgen.origins import Origins
-from labelgen.policy import Constraint, Policy, members
+from labelgen.policy import FILE_CLASSES, Constraint, Policy, members
 from labelgen.ports import PortTable, Segment, own_port_type_names
 from labelgen.reach import Need, Reach, Reacher, port_table
 from labelgen.role import Network, Ports, Role, RoleFile
@@ -63,7 +65,6 @@ from labelgen.role import Network, Ports, Role, RoleFile
 Where = tuple[Union[str, int], ...]
 
 # Names that no policy can have: of an SELinux user and a role which no constraint names.
-UNNAMED = ("another user", "another role")
 
 # What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
 # what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
@@ -291,12 +292,10 @@ class Verification:
     open_to_alike: dict[tuple[int, int, bool, frozenset[Key]], list[Key]] = field(
         default_factory=dict, init=False, repr=False
     )
-    entries: dict[tuple[object, ...], tuple[tuple[str, str, Key, str], ...]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    entries: dict[tuple[object, ...], tuple[tuple[Key, str], ...]] = field(default_factory=dict, init=False, repr=False)
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
     refused_on_bounds: dict[tuple[str, Key, str], bool] = field(default_factory=dict, init=False, repr=False)
-    labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
+    labelled_alike: dict[tuple[int, str, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     not_taken_alike: dict[tuple[object, ...], Optional[atworst.NotTaken]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -333,20 +332,12 @@ class Verification:
 
     @cached_property
     def identities(self) -> list[tuple[str, str]]:
-        """SELinux users and roles: the system's, those that constraints name, and one that none names."""
-        users, selinux_roles = {SYSTEM[0], UNNAMED[0]}, {SYSTEM[1], UNNAMED[1]}
+        """SELinux users and roles: the system's, those that constraints name, and two that none names."""
+        users, selinux_roles = ({one[place] for one in (SYSTEM, *UNNAMED)} for place in (0, 1))
         for constraint in self.policy.constraints:
             for operand, names, _ in leaves(constraint.expression):
                 (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
         return sorted((user, selinux_role) for user in users for selinux_role in selinux_roles)
-
-    @cached_property
-    def files_have_roles(self) -> bool:
-        """Whether files may have the SELinux role of who makes them or another, and not only the one of what is no
-        process."""
-        classes = {default.tclass for default in self.policy.defaults if default.kind == "default_role"}
-        classes.update(rule.tclass for rules in self.policy.role_transitions.values() for rule in rules)
-        return not classes.isdisjoint(FILE_CLASSES)
 
     @property
     def subjects(self) -> Iterator[Subject]:
@@ -995,7 +986,7 @@ def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, C
     others = sorted({(user, OBJECT) for user, _ in identities})
     if subject.policy.bits[target] & subject.verification.role_domains:
         others = identities
-    elif subject.verification.files_have_roles:
+    elif subject.policy.files_have_roles:
         others = sorted({*others, *identities})
     for categories in (TWO, (*ONE, *TWO)) if key in BECOMING else (TWO,):
         for mine, other in product(identities, others):
@@ -1183,41 +1174,29 @@ def enterable(subject: Subject) -> Iterator[Finding]:
     yield from _hidden(subject, "enterable")
 
 
-def refused_identities(subject: Subject, runtime: str) -> tuple[tuple[str, str, Key, str], ...]:
-    """The SELinux users and roles under which a constraint refuses a runtime for the role what it lets it do to the
-    parent: start it, for one; with the permission and the constraint. Types that constraints cannot tell apart have one
-    answer; a runtime is neither of the two."""
+def refused_to_runtime(subject: Subject, runtime: str, of_the_system: bool) -> tuple[tuple[Key, str], ...]:
+    """What a constraint refuses a runtime for the role and lets it do to the parent (start it, for one), with the
+    constraint: under any SELinux users and roles of the two, or only those of the system's own. Types that constraints
+    cannot tell apart have one answer; a runtime is neither of the two."""
     constraints, answers = subject.verification.constraints, subject.verification.entries
     asked = subject.kin.done_by_runtimes[runtime]
-    seen = (*map(constraints.seen_as, (subject.domain, subject.parent, runtime)), asked)
+    seen = (*map(constraints.seen_as, (subject.domain, subject.parent, runtime)), asked, of_the_system)
     if seen not in answers:
         telling = constraints.telling_apart(subject.domain, subject.parent)
         first = sorted(filter(telling.__contains__, asked), key=lambda key: key not in BECOMING)
-        answers[seen] = tuple(_refused_identities(subject, runtime, first))
+        mine, theirs = (runtime, subject.domain), (runtime, subject.parent)
+        parties = Parties((PROCESSES,), (PROCESSES,), of_the_system=of_the_system)
+        answers[seen] = tuple((key, c.text) for key in first for c in constraints.harder(key, mine, theirs, parties))
     return answers[seen]
-
-
-def _refused_identities(subject: Subject, runtime: str, asked: Iterable[Key]) -> Iterator[tuple[str, str, Key, str]]:
-    check = subject.verification.constraints.refusing
-    for (user, selinux_role), key in product(subject.verification.identities, asked):
-        # A container is the system's, or that of the user who starts it (podman without root).
-        owners = sorted({SYSTEM, (user, SYSTEM[1])})
-        for source, owner in product(of_the_system(user, selinux_role, runtime), owners):
-            mine, theirs = (single_level(*owner, name, *ONE) for name in (subject.domain, subject.parent))
-            for constraint in check(source, mine, *key):
-                if constraint not in check(source, theirs, *key):
-                    yield user, selinux_role, key, constraint.text
 
 
 def _refused_entry(subject: Subject, runtime: str) -> Iterator[Finding]:
     """What a constraint refuses a runtime for the role and not for the parent. A binary base cannot show whether an
     attribute that eases it is free of network; there, other identities than the system's are told as a limit."""
-    for user, selinux_role, (tclass, perm), text in refused_identities(subject, runtime):
-        if subject.verification.exact or (user, selinux_role) == SYSTEM:
-            does = "start" if (tclass, perm) == ("process", "transition") else f"{perm} ({tclass})"
-            words = f"a constraint lets {runtime} {does} {subject.parent} and not {subject.domain}"
-            yield subject.finding("enterable", words, (text,), where=("parent",))
-            return
+    for (tclass, perm), text in refused_to_runtime(subject, runtime, not subject.verification.exact)[:1]:
+        does = "start" if (tclass, perm) == ("process", "transition") else f"{perm} ({tclass})"
+        words = f"a constraint lets {runtime} {does} {subject.parent} and not {subject.domain}"
+        yield subject.finding("enterable", words, (text,), where=("parent",))
 
 
 def _entered_alike(subject: Subject) -> Iterator[Finding]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Callable
+from itertools import permutations, product
+from typing import Callable, NamedTuple
 
 from labelgen.policy import Constraint, Policy
 
 # The SELinux user and role of what a host runs by itself, and the role of what is no process.
 SYSTEM = ("system_u", "system_r")
 OBJECT = "object_r"
+# Two SELinux users, and two roles, that no constraint names: those of a host, or that it is going to have.
+UNNAMED = (("another user", "another role"), ("a third user", "a third role"))
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,34 @@ def single_level(user: str, role: str, type_name: str, *categories: str) -> Cont
     return Context(user, role, type_name, level, level)
 
 
-def ranged(user: str, role: str, type_name: str, low: Iterable[str], high: Iterable[str]) -> Context:
-    """A context with categories of its own at the low and at the high level."""
-    return Context(user, role, type_name, Level(0, frozenset(low)), Level(0, frozenset(high)))
+# Of what a context is: a process has any SELinux user and role, a file any user and the role of what is none.
+PROCESSES, FILES = "processes", "files"
 
 
-# What the system's own may have, who starts containers or holds what is theirs: no categories, a container's, or all
-# from none to a container's or to everybody's.
-LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (((), ()), (ONE, ONE), ((), ONE), ((), (*ONE, *TWO)))
+class Parties(NamedTuple):
+    """Of what the two contexts of an access are. alike: of one SELinux user and role, as what a container does to
+    itself; of_the_system: only of the system's own."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    alike: bool = False
+    of_the_system: bool = False
 
 
-def of_the_system(user: str, role: str, type_name: str) -> tuple[Context, ...]:
-    """The contexts that something of the system's may have."""
-    return tuple(ranged(user, role, type_name, low, high) for low, high in LEVELS)
+@cache
+def ranges() -> tuple[tuple[Level, Level, Level, Level], ...]:
+    """Two ranges, each low and high, in every way in which their levels can lie to each other at one sensitivity: for
+    each set of levels that a category may be in, there is one or none."""
+    kinds = [kind for kind in product((False, True), repeat=4) if kind[0] <= kind[1] and kind[2] <= kind[3]]
+    found: dict[tuple[bool, ...], tuple[Level, Level, Level, Level]] = {}
+    for there in product((False, True), repeat=len(kinds)):
+        given = [(f"c{number}", kind) for number, kind in enumerate(kinds) if there[number]]
+        low, high, its_low, its_high = (
+            Level(0, frozenset(c for c, kind in given if kind[place])) for place in range(4)
+        )
+        levels = (low, high, its_low, its_high)
+        found.setdefault(tuple(one.dominates(other) for one, other in permutations(levels, 2)), levels)
+    return tuple(found.values())
 
 
 def context_of(policy: Policy, label: str) -> Context:
@@ -123,6 +141,16 @@ def _compares_types(expression: tuple[object, ...]) -> bool:
     return any(str(one).startswith("t") and str(two).startswith("t") for one, two in zip(expression, expression[1:]))
 
 
+# The SELinux user and role of a source and of a target, and their ranges.
+Circumstances = tuple[tuple[str, str], tuple[str, str], tuple[Level, Level, Level, Level]]
+
+
+def _between(types: tuple[str, str], rest: Circumstances) -> tuple[Context, Context]:
+    """The contexts of a source and a target of two types."""
+    (user, role), (its_user, its_role), (low, high, its_low, its_high) = rest
+    return Context(user, role, types[0], low, high), Context(its_user, its_role, types[1], its_low, its_high)
+
+
 class Constraints:
     """The constraints of one policy, by class and permission."""
 
@@ -136,6 +164,8 @@ class Constraints:
         self.asking = cache(self._asking)
         self.seen_as = cache(self._seen_as)
         self._telling = cache(self._keys_telling)
+        self._bits_of = cache(self._union)
+        self._harder: dict[tuple[object, ...], bool] = {}
         # Policies say one expression of many classes.
         self._met: dict[tuple[object, ...], dict[tuple[object, ...], bool]] = {}
 
@@ -267,6 +297,73 @@ class Constraints:
             up, down = right in dominated.get(str(left), (left,)), left in dominated.get(str(right), (right,))
             return _OF_ROLES[relation](up, down)
         return (left == right) == (relation == "==")
+
+    # -- whether one is refused what another is let
+
+    def harder(
+        self, key: tuple[str, str], mine: tuple[str, str], theirs: tuple[str, str], parties: Parties
+    ) -> Iterator[Constraint]:
+        """The constraints on a class and permission that are harder to meet for one pair of types (is_harder)."""
+        return (constraint for constraint in self.about(*key) if self.is_harder(constraint, mine, theirs, parties))
+
+    def is_harder(
+        self, constraint: Constraint, mine: tuple[str, str], theirs: tuple[str, str], parties: Parties
+    ) -> bool:
+        """Whether a constraint refuses an access between two types, of a source and a target, that it lets pass between
+        two others, everything else of the contexts being the same: under any SELinux users and roles that it can tell
+        apart, at any levels. Types that constraints cannot tell apart have one answer."""
+        if not self._tells(constraint.expression, mine, theirs):
+            return False
+        alike = (mine[0] == mine[1], theirs[0] == theirs[1])
+        seen = (constraint.expression, *map(self.seen_as, (*mine, *theirs)), *alike, parties)
+        if seen not in self._harder:
+            self._harder[seen] = any(
+                self.holds(constraint, *_between(theirs, rest)) and not self.holds(constraint, *_between(mine, rest))
+                for rest in self._circumstances(constraint.expression, parties)
+            )
+        return self._harder[seen]
+
+    def _tells(self, expression: tuple[object, ...], mine: tuple[str, str], theirs: tuple[str, str]) -> bool:
+        """Whether a constraint can know two pairs of types apart."""
+        bits = self.policy.bits
+        for operand, names, _ in leaves(expression):
+            if operand in ("t1", "t2"):
+                one, other = (bits[types[operand == "t2"]] & self._bits_of(names) for types in (mine, theirs))
+                if bool(one) != bool(other):
+                    return True
+        return _compares_types(expression) and (mine[0] == mine[1]) != (theirs[0] == theirs[1])
+
+    def _circumstances(self, expression: tuple[object, ...], parties: Parties) -> Iterator[Circumstances]:
+        """What two contexts can have besides their types, as far as a constraint can tell it apart."""
+        asked = {str(part)[0] for part in expression if isinstance(part, str) and part[-1:] in "12"}
+        levels = ranges() if asked & {"l", "h"} else ranges()[:1]
+        for one in self._identities(expression, parties.sources, parties.of_the_system):
+            others = (one,) if parties.alike else self._identities(expression, parties.targets, parties.of_the_system)
+            yield from product((one,), others, levels)
+
+    def _identities(
+        self, expression: tuple[object, ...], kinds: tuple[str, ...], of_the_system: bool
+    ) -> list[tuple[str, str]]:
+        """The SELinux users and roles of processes or files, as far as a constraint can tell them apart."""
+        users, roles = (self._names(expression, place, of_the_system) for place in (0, 1))
+        found = [*product(users, roles)] if PROCESSES in kinds else []
+        if FILES in kinds:
+            found += product(users, [OBJECT, *(roles if self.policy.files_have_roles else [])])
+        return [*dict.fromkeys(found)]
+
+    def _names(self, expression: tuple[object, ...], place: int, of_the_system: bool) -> list[str]:
+        """The SELinux users (place 0) or roles (1) that a constraint can tell apart: the system's, those that it names,
+        those that have a place in the order of roles, and two others."""
+        letter, found = "ur"[place], {SYSTEM[place]: None}
+        if not of_the_system and (f"{letter}1" in expression or f"{letter}2" in expression):
+            named = (names for operand, names, _ in leaves(expression) if operand[0] == letter)
+            found.update(dict.fromkeys(name for names in named for name in sorted(names)))
+            if letter == "r":
+                orders = (below for below in self.policy.dominated_roles.values() if len(below) > 1)
+                found.update(dict.fromkeys(name for below in orders for name in sorted(below)))
+            found.update(dict.fromkeys(one[place] for one in UNNAMED))
+        found.pop(OBJECT, None)  # no process has it: no role allow statement names it
+        return [*found]
 
     @staticmethod
     def _value(operand: object, source: Context, target: Context) -> object:

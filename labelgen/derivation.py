@@ -19,7 +19,7 @@ from labelgen import conditions
 from labelgen.constraints import Constraints, confined_beside
 from labelgen.errors import ParentError
 from labelgen.network import LABELLED_NETWORKING, LEADING
-from labelgen.policy import ACCESS_RULES, XPERM_RULES, Guard, Policy, Rule
+from labelgen.policy import ACCESS_RULES, FILE_CLASSES, XPERM_RULES, Guard, Policy, Rule
 
 DOMAIN = "lxc_domain"
 NET_DOMAIN = "lxc_net_domain"
@@ -54,7 +54,6 @@ CONTENT = frozenset(
         "mounton",
     }
 )
-FILE_CLASSES = ("dir", "file", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
 
 # Names under which eras and distributions know the file type of containers (SELINUX.md, section 1).
 FILE_TYPE_NAMES = ("container_file_t", "svirt_sandbox_file_t", "svirt_lxc_file_t")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from labelgen import conditions, ours
 from labelgen.access import Grants, Key, xperm_ranges
-from labelgen.derivation import FILE_CLASSES, GENERATED, OWN_ATTRIBUTES
+from labelgen.derivation import GENERATED, OWN_ATTRIBUTES
 from labelgen.kin import Kin, condition_of, opened_beyond
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING
-from labelgen.policy import XPERM_RULES, Policy, Rule, members
+from labelgen.policy import FILE_CLASSES, XPERM_RULES, Policy, Rule, members
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject
@@ -209,13 +209,14 @@ class Reading:
         return self._or_name(self.subject.domain, holding, _domain_bits)
 
     def rules_of_role_on(self, name: str) -> list[Rule]:
-        """The rules about what a role may do to what stands by a name: this role, or others where these are asked about
-        (`separate`)."""
+        """The rules about what a role may do to what stands by a name, or to that without a few types: this role, or
+        others where these are asked about (`separate`)."""
         policy, (mine, roles) = self.subject.policy, _attributes_and_roles(self.subject, self.subject.domain)
         asked = _holding(policy, mine, roles) if self.claim == "separate" else self.sets()
         acting: Container[str] = policy.bits if self.name else asked
-        bit = self.subject.bit
-        return [r for r in policy.naming_target(name) if policy.bits[r.source] & bit or r.source in acting]
+        bit, names = self.subject.bit, (name, *_less_a_few(policy, policy.bits[name], roles))
+        rules = (rule for one in names for rule in policy.naming_target(one))
+        return [rule for rule in rules if policy.bits[rule.source] & bit or rule.source in acting]
 
     def of_files(self) -> Iterator[tuple[str, str, str]]:
         """The access and the name of each private file type, and the sets that may hold it."""
@@ -393,6 +394,7 @@ def _separate(reading: Reading) -> Iterator[Finding]:
     for type_name in alike.values():
         yield from _acted_upon_by_roles(reading, type_name)
     yield from _acting_on_it(reading)
+    yield from _acting_on_parent(reading)
     for _, type_name, name in reading.of_files():
         kin = subject.verification.kin(type_name, subject.parent_file_type, subject.parent)
         yield from _acted_upon(reading, type_name, kin, (name,))
@@ -423,9 +425,7 @@ def _acted_upon(reading: Reading, type_name: str, kin: Kin, sets: Iterable[str])
 def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
     """Roles that act on a set which may hold other roles, or their files: by their own rules, or as they may be in a
     set, too."""
-    subject, policy = reading.subject, reading.subject.policy
-    roles, holding = subject.verification.types_of_roles, reading.of(type_name)
-    for name in (*holding, *_less_a_few(policy, holding, roles)):
+    for name in reading.of(type_name):
         for rule in reading.rules_of_role_on(name):
             if rule.kind == "allow":
                 does = f"on which {rule.source} can act, which may hold other roles"
@@ -445,14 +445,28 @@ def _acting_on_it(reading: Reading) -> Iterator[Finding]:
             )
 
 
-def _less_a_few(policy: Policy, sets: Iterable[str], roles: int) -> Iterator[str]:
-    """Those sets of our own modules that are one of the `sets` without a few types, such as the parent."""
-    wholes = [policy.bits[name] for name in sets]
-    for name, bits in policy.attributes.items() if wholes else ():
-        if ours.is_of_shared(name) and any(
-            not bits & ~whole and _number(whole & ~bits & ~roles) <= FEW for whole in wholes
-        ):
-            yield name
+def _acting_on_parent(reading: Reading) -> Iterator[Finding]:
+    """Sets that may hold the role, and what nearly all may do, that act on the processes of its parent."""
+    policy, subject = reading.subject.policy, reading.subject
+    parent = policy.bits[subject.parent]
+    for name in reading.sets():
+        acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & parent]
+        for rule, key in _first(acting, lambda rule, key: True):
+            yield reading.told(subject.domain, name, f"which may {key[1]} ({key[0]}) {subject.parent}", str(rule))
+    for key, target in reading.written_out():
+        if target & parent:
+            yield reading.told_of_all(key, target)
+
+
+def _less_a_few(policy: Policy, whole: int, roles: int) -> list[str]:
+    """Those sets of our own modules that are `whole` without a few types, such as the parent."""
+    alike = ((name, bits) for name, bits in _of_shared(policy) if not bits & ~whole)
+    return [name for name, bits in alike if _number(whole & ~bits & ~roles) <= FEW]
+
+
+@lru_cache(maxsize=4)
+def _of_shared(policy: Policy) -> tuple[tuple[str, int], ...]:
+    return tuple((name, bits) for name, bits in policy.attributes.items() if ours.is_of_shared(name))
 
 
 Limit = tuple[str, str, Rule, set[int], list[Optional[set[int]]]]

@@ -15,8 +15,8 @@ from typing import Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key, unite
 from labelgen.conditions import Condition
-from labelgen.derivation import CONTENT, FILE_CLASSES
-from labelgen.policy import Guard, members
+from labelgen.derivation import CONTENT
+from labelgen.policy import FILE_CLASSES, Guard, members
 
 # hooks.c, selinux_inode_setxattr and may_create: what it takes to label a file, and of its type to be on a file system.
 RELABEL = tuple((tclass, perm) for tclass in ("dir", "file") for perm in ("relabelfrom", "relabelto"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from labelgen import conditions
 from labelgen.access import Key
-from labelgen.constraints import OBJECT, ONE, SYSTEM, Context, leaves, of_the_system, single_level
+from labelgen.constraints import FILES, PROCESSES, Parties, leaves
 from labelgen.kin import ASSOCIATE, RELABEL, Kin
 
 if TYPE_CHECKING:
@@ -49,28 +49,24 @@ def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
     """The constraints that refuse one type of files what they leave another. Types that constraints cannot tell apart
     have one answer."""
     answers, seen = subject.verification.labelled_alike, subject.verification.constraints.seen_as(name)
-    if (seen, kin.counterpart) not in answers:
+    if (seen, kin.counterpart, kin.parent) not in answers:
         found = (*_refusing(subject, kin, name), *_transitions(subject, name, kin.counterpart))
-        answers[seen, kin.counterpart] = tuple(dict.fromkeys(found))
-    return answers[seen, kin.counterpart]
+        answers[seen, kin.counterpart, kin.parent] = tuple(dict.fromkeys(found))
+    return answers[seen, kin.counterpart, kin.parent]
 
 
 def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
-    check, names = subject.verification.constraints.refusing, subject.policy.names
-    telling = subject.verification.constraints.telling_apart(name, kin.counterpart)
-    files = [[_file(of, *level) for of in (name, kin.counterpart)] for level in ((), ONE)]
-    processes = [one for source in names(kin.labellers) for one in of_the_system(*SYSTEM, source)]
-    places = map(_file, names(kin.theirs.worst().get(ASSOCIATE, 0)))
+    constraints, names = subject.verification.constraints, subject.policy.names
+    telling = constraints.telling_apart(name, kin.counterpart)
     relabel, associate = (tuple(filter(telling.__contains__, keys)) for keys in (RELABEL, (ASSOCIATE,)))
-    asked = [((one, mine), (one, theirs), key) for one, (mine, theirs), key in product(processes, files, relabel)]
-    asked += [((mine, place), (theirs, place), key) for place, (mine, theirs), key in product(places, files, associate)]
-    for pair, other, key in asked:
-        left = check(*other, *key)
-        yield from (constraint.text for constraint in check(*pair, *key) if constraint not in left)
-
-
-def _file(type_name: str, *categories: str) -> Context:
-    return single_level(SYSTEM[0], OBJECT, type_name, *categories)
+    asked = [
+        (key, (one, name), (one, kin.counterpart), PROCESSES) for one, key in product(names(kin.labellers), relabel)
+    ]
+    places = kin.theirs.worst().get(ASSOCIATE, 0)
+    asked += [(key, (name, place), (kin.counterpart, place), FILES) for place, key in product(names(places), associate)]
+    for key, mine, theirs, sources in asked:
+        parties = Parties((sources,), (FILES,), of_the_system=not subject.verification.exact)
+        yield from (constraint.text for constraint in constraints.harder(key, mine, theirs, parties))
 
 
 def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from labelgen.constraints import OBJECT, ONE, SYSTEM, Context, Level, single_level
-from labelgen.derivation import FILE_CLASSES
 from labelgen.filecontexts import FileContext, FileContexts, is_within
-from labelgen.policy import Rule
+from labelgen.policy import FILE_CLASSES, Rule
 
 if TYPE_CHECKING:
     from labelgen.claims import Finding, Subject

@@ -39,6 +39,8 @@ _OTHER = "is another program, not the SELinux policy library"
 
 MOST_TOLD = 3  # types of one constraint
 
+FILE_CLASSES = ("dir", "file", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
+
 # The kinds of rule whose perms are permissions; the others name a default type.
 ACCESS_RULES = frozenset({"allow", "dontaudit", "auditallow"})
 LABELLING = ("TERule", "FileNameTERule")  # setools' classes of the others
@@ -724,6 +726,14 @@ class Policy:
         """SELinux role -> those that it dominates: itself, but for object_r, which dominates none. Raises
         InputError."""
         return self._kernel_policy.dominated_roles
+
+    @cached_property
+    def files_have_roles(self) -> bool:
+        """Whether files may have the SELinux role of who makes them or another, and not only the one of what is no
+        process."""
+        classes = {default.tclass for default in self.defaults if default.kind == "default_role"}
+        classes.update(rule.tclass for rules in self.role_transitions.values() for rule in rules)
+        return not classes.isdisjoint(FILE_CLASSES)
 
     @cached_property
     def constraints(self) -> list[Constraint]:

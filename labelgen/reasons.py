@@ -11,11 +11,11 @@ from labelgen import conditions
 from labelgen.access import Access, Grants, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import Constraints, Context, Level
-from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, resolve_parent
+from labelgen.derivation import DOMAIN, FILE_TYPE, resolve_parent
 from labelgen.errors import InputError
 from labelgen.modules import FILE_ACCESS
 from labelgen.network import LABELLED_NETWORKING, LEADING, UNDOING
-from labelgen.policy import Policy
+from labelgen.policy import FILE_CLASSES, Policy
 from labelgen.shipped import role_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
 from labelgen.conditions import Condition
-from labelgen.constraints import OBJECT, SYSTEM, Constraints, Context, context_of, leaves, ranged, single_level
+from labelgen.constraints import FILES, OBJECT, PROCESSES, SYSTEM, Context, Parties, context_of, leaves, single_level
 from labelgen.derivation import FILE_TYPE
 from labelgen.network import LEADING
 from labelgen.policy import Constraint, members
@@ -24,8 +24,8 @@ from labelgen.policy import Constraint, members
 if TYPE_CHECKING:
     from labelgen.claims import Subject
 
-# The categories of a container, and of another one.
-OWN, OTHERS = ("c1", "c2"), ("c3", "c4")
+# The categories of a container.
+OWN = ("c1", "c2")
 
 
 @lru_cache(maxsize=16)
@@ -73,13 +73,9 @@ def _refused_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
 
 
 def _asked_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
-    check, bound = subject.verification.constraints.refusing, subject.policy.bounds.get(target, target)
-    parent = single_level(*SYSTEM, subject.parent, *OWN)
-    for role, categories in product(_roles_of_files(subject, SYSTEM[1]), (OWN, ())):
-        its, other = (single_level(SYSTEM[0], role, name, *categories) for name in (target, bound))
-        if not check(parent, its, *key) and check(parent, other, *key):
-            return True
-    return False
+    constraints, bound = subject.verification.constraints, subject.policy.bounds.get(target, target)
+    parties = _parties(subject, target)
+    return any(constraints.harder(key, (subject.parent, bound), (subject.parent, target), parties))
 
 
 @lru_cache(maxsize=16)
@@ -104,17 +100,22 @@ def _to_bounded(access: Access, parent: str, without: int) -> tuple[tuple[str, K
 
 def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[Constraint, ...]:
     """The constraints that refuse the role a permission on its own, on what has the whole `label`, or on what carries
-    no categories, as files on disk do; what it creates carries its own. Where it is bounded, also those that refuse its
-    bound the same on the target's. Types that constraints cannot tell apart have one answer."""
+    no categories, as files on disk do, under the system's own SELinux user and role; what it creates carries its own.
+    And those that refuse the role what they leave the parent, under any user and role and at any level. Where it is
+    bounded, also those that refuse its bound the same on the target's. Types that constraints cannot tell apart have
+    one answer."""
     # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
     context = context_of(subject.policy, label) if label else None
     others = context.rest if context else (target == subject.domain, target in subject.file_types.values())
     pairs = tuple(_bounding(subject.policy.bounds, subject.domain, target))
-    seen = (*((constraints.seen_as(one), constraints.seen_as(other)) for one, other in pairs), others, key)
+    beside, parties = (subject.parent, _beside(subject, target)), _parties(subject, target)
+    compared = [(constraints.seen_as(one), constraints.seen_as(other)) for one, other in (*pairs, beside)]
+    seen = (*compared, others, parties, key)
     if seen not in answers:
         found: dict[Constraint, None] = {}
         for name, asked in pairs:
+            found.update(dict.fromkeys(constraints.harder(key, (name, asked), beside, parties)))
             itself = single_level(*SYSTEM, name, *OWN)
             for other in [context] if context else _others(subject, key, target):
                 found.update(dict.fromkeys(constraints.refusing(itself, replace(other, type=asked), *key)))
@@ -140,14 +141,12 @@ def _others(subject: Subject, key: Key, target: str) -> Iterator[Context]:
 
 def _roles_of_files(subject: Subject, selinux_role: str) -> tuple[str, ...]:
     """The SELinux roles that files may have which somebody of a role makes."""
-    return (OBJECT, selinux_role) if subject.verification.files_have_roles else (OBJECT,)
+    return (OBJECT, selinux_role) if subject.policy.files_have_roles else (OBJECT,)
 
 
 def refused_beside_parent(subject: Subject) -> tuple[tuple[str, Key, Constraint], ...]:
     """What a constraint leaves the parent and refuses the role, as it names one of them: target, permission and
-    constraint. A binary base cannot show whether an attribute that eases a constraint is free of network, so that a
-    role may not join it; there, only what the system's own SELinux user and role may do counts. Roles that constraints
-    cannot tell apart have one answer."""
+    constraint. Roles that constraints cannot tell apart have one answer."""
     answers, seen = subject.verification.beside_parent, subject.verification.constraints.seen_as(subject.domain)
     if (seen, subject.parent) not in answers:
         answers[seen, subject.parent] = tuple(_refused_beside_parent(subject))
@@ -182,7 +181,9 @@ def _refused_beside(subject: Subject, constraint: Constraint) -> Iterator[tuple[
         if perm in LEADING.get(constraint.tclass, ()):
             bits &= subject.policy.bits[subject.parent]
         for target in _samples(subject, constraint, bits):
-            if any(_is_harder(subject, constraint, *pair) for pair in _pairs(subject, target)):
+            its_own = subject.domain if target == subject.parent else target
+            mine, theirs = (subject.domain, its_own), (subject.parent, target)
+            if subject.verification.constraints.is_harder(constraint, mine, theirs, _parties(subject, target)):
                 yield target, key
 
 
@@ -198,36 +199,20 @@ def _samples(subject: Subject, constraint: Constraint, bits: int) -> Iterator[st
     yield from (policy.type_names[next(members(part))] for part in parts)
 
 
-def _pairs(subject: Subject, target: str) -> Iterator[tuple[Context, Context, Context, Context]]:
-    """The parent with a target, and the role with the same: at its own categories, at none, at another's and at all;
-    as a file, and as a process where SELinux roles may have its type."""
-    verification = subject.verification
-    its_own = subject.domain if target == subject.parent else target
-    for user, selinux_role in verification.identities if verification.exact else [SYSTEM]:
-        parent, role = (single_level(user, selinux_role, name, *OWN) for name in (subject.parent, subject.domain))
-        for (whose, kind), (low, high) in product(_whose(subject, target, user, selinux_role), _LEVELS):
-            yield parent, ranged(whose, kind, target, low, high), role, ranged(whose, kind, its_own, low, high)
+def _beside(subject: Subject, target: str) -> str:
+    """What is to the parent what a target is to the role."""
+    if target == subject.domain:
+        return subject.parent
+    return subject.parent_file_type if target in subject.file_types.values() else target
 
 
-_LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    *((level, level) for level in (OWN, (), OTHERS)),
-    ((), (*OWN, *OTHERS)),
-)
-
-
-def _whose(subject: Subject, target: str, user: str, selinux_role: str) -> Iterator[tuple[str, str]]:
-    """The SELinux users and roles of a target that somebody acts on."""
-    if target == subject.parent:
-        yield user, selinux_role
-        return
-    yield from ((user, role) for role in _roles_of_files(subject, selinux_role))
-    bit = subject.policy.bits[target]
-    if any(bits & bit for role, bits in subject.policy.roles.items() if role != OBJECT):
-        yield from dict.fromkeys([SYSTEM, (user, selinux_role)])
-
-
-def _is_harder(
-    subject: Subject, constraint: Constraint, parent: Context, its: Context, role: Context, own: Context
-) -> bool:
-    constraints: Constraints = subject.verification.constraints
-    return constraints.holds(constraint, parent, its) and not constraints.holds(constraint, role, own)
+def _parties(subject: Subject, target: str) -> Parties:
+    """Of what the contexts are in which a container meets a target: itself, files, or processes too where SELinux roles
+    may have its type. A binary base cannot show whether an attribute that eases a constraint is free of network, so
+    that a role may not join it; there, only what the system's own SELinux user and role may do counts."""
+    of_the_system = not subject.verification.exact
+    if target in (subject.domain, subject.parent):
+        return Parties((PROCESSES,), (PROCESSES,), True, of_the_system)
+    bit, roles = subject.policy.bits[target], subject.policy.roles.items()
+    is_process = any(bits & bit for role, bits in roles if role != OBJECT)
+    return Parties((PROCESSES,), (PROCESSES, FILES) if is_process else (FILES,), False, of_the_system)

@@ -14,12 +14,12 @@ import jinja2
 
 from labelgen import __version__, templating
 from labelgen.base import Base, told_name
-from labelgen.derivation import DOMAIN, FILE_CLASSES, FILE_TYPE, NET_DOMAIN, OWN_ATTRIBUTES, REASONS, SharedRule
+from labelgen.derivation import DOMAIN, FILE_TYPE, NET_DOMAIN, OWN_ATTRIBUTES, REASONS, SharedRule
 from labelgen.errors import InputError
 from labelgen.facts import Facts
 from labelgen.modules import RoleModule
 from labelgen.ownports import OwnPortType
-from labelgen.policy import ACCESS_RULES, XPERM_RULES
+from labelgen.policy import ACCESS_RULES, FILE_CLASSES, XPERM_RULES
 from labelgen.shipped import SHARED_MODULE
 
 WIDTH = 100

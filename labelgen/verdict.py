@@ -18,7 +18,7 @@ from labelgen.claims import (
     Verification,
     must_be_refused,
     packet_needs,
-    refused_identities,
+    refused_to_runtime,
 )
 from labelgen.errors import listed
 from labelgen.network import (
@@ -495,9 +495,9 @@ def _binary_limits(subject: Subject) -> Iterator[str]:
     if hidden:
         yield f"On the host it may have more of labelled networking on itself, as its parent has: {'; '.join(hidden)}."
     runtimes = subject.policy.names(subject.kin.runtimes)
-    refused = sorted(name for name in runtimes if refused_identities(subject, name))
+    refused = sorted(name for name in runtimes if refused_to_runtime(subject, name, False))
     if refused:
         yield (
-            f"A constraint may keep {listed(refused, MOST_SHOWN)} from starting the role when it runs as another "
-            "SELinux user or role than system_u:system_r."
+            f"A constraint may keep {listed(refused, MOST_SHOWN)} from starting the role where it or the role runs "
+            "as another SELinux user or role than system_u:system_r."
         )

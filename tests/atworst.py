@@ -75,6 +75,12 @@ AT_WORST = [
     AtWorst("(mlsconstrain (process (ptrace)) (or (eq l1 l2) (eq t1 one_t)))", "one_t", "separate", "binds less"),
     AtWorst("(allow init_t little (process (ptrace)))", "little", "separate", "on which init_t can act"),
     AtWorst("(allow little two_t (process (setsched)))", "two_t", "separate", "may hold other roles"),
+    AtWorst(
+        "(allow little container_t (process (signal)))", "little", "separate", "which may signal (process) container_t"
+    ),
+    AtWorst(
+        "(allow one_t container_t (process (signal)))", "one_t", "separate", "which may signal (process) container_t"
+    ),
     AtWorst("(allow init_t kept (file (quotaon)))", "kept", "separate", "on which init_t can act"),
     AtWorst(
         "(allow little mcs_constrained_type (unix_stream_socket (connectto)))",

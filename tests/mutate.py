@@ -92,6 +92,7 @@ FORGOTTEN: dict[str, tuple[str, ...]] = {
     "atworst": (),
     "kernelpolicy": ("policy", *KEPT),
     "labels": (),
+    "labelling": (),
     "expressions": ("contexts",),
     "filecontexts": ("contexts",),
     "kin": ("_worst", "_kin"),

@@ -425,6 +425,19 @@ HIDDEN = [
         "other_containers", _BUT_PARENT, "httpd_t other_containers (process (ptrace))", "separate", "httpd_t can act"
     ),
     Hidden("more_files", _FILES, "httpd_t more_files (file (quotaon))", "separate", "httpd_t can act", "web"),
+    # What the parent may do to such a set a role may do to a copy of it that leaves the parent out.
+    Hidden(
+        "big", "(not (shadow_t))", "container_t big (file (link))", "contained", "to which lxc_web_t may link", "web"
+    ),
+    # Whatever the parent may do to itself, a role may not do to it.
+    Hidden("not_shadow", "(not (shadow_t))", "not_shadow container_t (process (signal))", "separate", "not_shadow"),
+    Hidden(
+        "many",
+        "(and (domain) (not (container_t)))",
+        "(expandtypeattribute (many) true)(allow many container_t (process (signal)))",
+        "separate",
+        "nearly all like it may on container_t",
+    ),
     Hidden(
         "more_files",
         "(and (non_security_file_type) (not (shadow_t)))",

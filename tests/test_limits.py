@@ -17,9 +17,8 @@ from sabotages import on_binary, told_limits
 from labelgen import base as bases
 from labelgen import build, claims
 from labelgen.claims import ALONE, KEPT_APART, Subject, Verification
-from labelgen.derivation import FILE_CLASSES
 from labelgen.network import PROTOCOLS
-from labelgen.policy import Policy
+from labelgen.policy import FILE_CLASSES, Policy
 from labelgen.ports import Segment
 from labelgen.role import Connect, Network, Ports, RoleFile
 from labelgen.verdict import MOST_SHOWN, SEEING, Verdict, _about, _beside, _mcs_limits, limits
@@ -106,10 +105,12 @@ def test_a_runtime_that_another_user_may_not_start_a_role_with_is_told(
     verdict = roles.verify(policy)
     assert verdict.holds
     for role in verdict.roles:
-        (said,) = (
-            text for text in role.limits if "from starting the role when it runs as another SELinux user" in text
-        )
-        assert "may keep container_runtime_t from" in said
+        (said,) = (text for text in role.limits if "runs as another SELinux user" in text)
+        assert "may keep container_runtime_t, " in said
+    for subject in roles.verification(policy).subjects:
+        told = [text for _, text in claims.refused_to_runtime(subject, "container_runtime_t", False)]
+        assert any("eased" in text for text in told)
+        assert claims.refused_to_runtime(subject, "container_runtime_t", True) == ()
 
 
 @pytest.mark.parametrize(
