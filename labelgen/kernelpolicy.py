@@ -155,6 +155,6 @@ class KernelPolicy:
         for _ in range(count):
             length, value, properties, *_ = reader.numbers(4 if self.version >= BOUNDARY else 3)
             name = reader.text(length)
-            if properties or not names[value - 1]:  # an alias has none, and the value of its type
+            if properties:  # an alias has none, and the value of its type
                 names[value - 1] = name
         return names

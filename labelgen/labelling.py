@@ -70,14 +70,15 @@ def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
 
 
 def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:
-    """The validatetrans that are harder to meet for a new label of one type than of another."""
+    """The validatetrans that are harder to meet for a new label of one type than of another, or for an old one, as where
+    a volume gets other categories."""
     bits = subject.policy.bits
     compared = (
         (constraint.text, names, easier)
         for constraint in subject.policy.constraints
         if constraint.kind.endswith("validatetrans")
         for operand, names, easier in leaves(constraint.expression)
-        if operand == "t2"
+        if operand in ("t1", "t2")
     )
     for text, names, easier in compared:
         mine, theirs = (any(bits[n] & bits[of] for n in names) for of in (name, other))

@@ -130,6 +130,16 @@ AT_WORST = [
         "(rangetransition container_t some_file_t file ((s0)(s0)))", "some_file_t", "separate", "some_file_t:file s0"
     ),
     AtWorst("(constrain (process (transition)) (neq t2 little))", "little", "enterable", "binds more"),
+    # All domains have it, the parent among them: such is passed over where the worst is not asked for.
+    AtWorst("(typetransition domain etc_t process httpd_t)", "init_t", "able", "etc_t:process httpd_t"),
+    # A set that a compiler made holds no domain where all that it holds may be on file systems.
+    AtWorst(
+        "(typeattribute named_typeattr_1)(typeattributeset named_typeattr_1 (some_file_t))"
+        "(allow named_typeattr_1 node_type (udp_socket (node_bind)))",
+        "named_typeattr_1",
+        "network",
+        "udp_socket node_bind",
+    ),
     AtWorst("(allow init_t some_file_t (file (quotaon)))", "some_file_t", "separate", "on which init_t can act"),
     AtWorst("(allow little kernel_t (system (module_load)))", "little", "closed", "module_load"),
     AtWorst("(allow one_t kernel_t (system (module_load)))", "one_t", "closed", "module_load"),

@@ -425,6 +425,15 @@ HIDDEN = [
         "other_containers", _BUT_PARENT, "httpd_t other_containers (process (ptrace))", "separate", "httpd_t can act"
     ),
     Hidden("more_files", _FILES, "httpd_t more_files (file (quotaon))", "separate", "httpd_t can act", "web"),
+    # A type of which nothing says what it is may be one of files.
+    Hidden(
+        "sabotage_typeattr_3",
+        "(http_port_t)",
+        "mcs_constrained_type sabotage_typeattr_3 (file (link))",
+        "contained",
+        "lxc_web_content_t is not in the set",
+        "web",
+    ),
     # What the parent may do to such a set a role may do to a copy of it that leaves the parent out.
     Hidden(
         "big", "(not (shadow_t))", "container_t big (file (link))", "contained", "to which lxc_web_t may link", "web"

@@ -32,12 +32,65 @@ def test_a_set_in_another_attribute_is_counted_where_it_is_not_taken(
     """`domain` without the parent holds most of what a role is in: for the network and for other domains that is taken.
     Whether it may do what its parent may not is asked only at the worst, as roles are not in `domain`."""
     not_one = "(typeattribute but_one)(typeattributeset but_one (and (domain) (not (container_t))))"
-    rules = "(allow but_one shadow_t (file (quotaon)))(allow but_one kernel_t (system (module_load)))"
+    rules = (
+        "(allow but_one shadow_t (file (quotaon)))(allow but_one kernel_t (system (module_load)))"
+        "(allow but_one node_type (udp_socket (node_bind)))"
+    )
     built, policy = on_binary(reference_roles, tmp_path, f"{not_one}{rules}\n")
     subject = of_role(built.verification(policy))
     assert "but_one" in subject.not_taken["contained"].sets
-    assert "but_one" not in subject.not_taken["closed"].sets
-    assert any("but_one" in finding.message for finding in hidden.taken(subject, "closed", _allowed))
+    for claim in ("closed", "network"):
+        assert "but_one" not in subject.not_taken[claim].sets
+        assert any("but_one" in finding.message for finding in hidden.taken(subject, claim, _allowed))
+
+
+def test_roles_in_a_set_that_is_not_taken_for_other_claims_act_on_files(
+    reference_roles: BuiltRoles, tmp_path: Path
+) -> None:
+    """Whether other roles are in `domain` without the parent is asked where they may act on a role's files."""
+    not_one = "(typeattribute but_one)(typeattributeset but_one (and (domain) (not (container_t))))"
+    files = "(typeattribute but_shadow)(typeattributeset but_shadow (not (shadow_t)))"
+    text = f"{not_one}{files}(allow but_one but_shadow (file (read)))\n"
+    built, policy = on_binary(reference_roles, tmp_path, text)
+    told = hidden.taken(of_role(built.verification(policy)), "separate", _allowed)
+    assert any("on which but_one can act, which may hold other roles" in finding.message for finding in told)
+
+
+def test_what_is_taken_for_itself_is_not_told_of_every_set(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    nearly_all = "(typeattribute nearly_all)(typeattributeset nearly_all (and (domain) (not (container_t))))"
+    rules = "(expandtypeattribute (nearly_all) true)(allow nearly_all node_type (udp_socket (node_bind)))"
+    built, policy = on_binary(reference_roles, tmp_path, f"{BEFORE}{nearly_all}{rules}\n")
+    subject = of_role(built.verification(policy), "nonet")
+    assert any("as nearly all like it" in finding.message for finding in hidden.taken(subject, "network", _allowed))
+    assert left(subject, "network", "odd") == []
+
+
+def test_where_no_set_may_hold_a_role_a_type_is_named(reference_roles: BuiltRoles, tmp_path: Path) -> None:
+    built, policy = on_binary(reference_roles, tmp_path)
+    worst = replace(built.verification(policy), at_worst=True)
+    subject = of_role(worst, "nonet")
+    able = subject.not_taken["able"]
+    assert able.sets == ()
+    assert able.type in subject.policy.types
+    (finding,) = CLAIMS["able"](subject)
+    assert f"nothing which is said of {able.type} was said of lxc_nonet_t" in finding.message
+    assert finding.rules == able.rules != ()
+
+
+def test_what_is_left_of_a_role_does_not_depend_on_those_before_it(more_roles: BuiltRoles, tmp_path: Path) -> None:
+    built, _ = on_binary(more_roles, tmp_path, BEFORE)
+    extra, linked = tmp_path / "extra.cil", tmp_path / "with-extra"
+    extra.write_text("(allow little lxc_odd_t (process (signal)))")
+    linked.mkdir()
+    together = built.verification(built.link(linked, [extra]))
+    left_of = {subject.role.name: subject.not_taken for subject in together.subjects}
+    for subject in together.subjects:
+        together.not_taken_alike.clear()
+        assert of_role(together, subject.role.name).not_taken == left_of[subject.role.name]
+    separate = {name: found["separate"].sets for name, found in left_of.items()}
+    assert separate["odd"] != separate["asker"]
+    assert left_of["asker"]["network"] != left_of["odd"]["network"]
+    assert left_of["nested"]["able"] != left_of["asker"]["able"]
 
 
 def test_at_worst_what_cannot_be_shown_fails(reference_roles: BuiltRoles, tmp_path: Path) -> None:

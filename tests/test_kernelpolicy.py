@@ -77,6 +77,22 @@ def test_a_binary_that_cannot_be_written_out_again_is_no_base(
         facts.of_base(bases.open_base(bases.locate(str(binary))), "svirt_lxc_net_t")
 
 
+def test_a_policy_of_version_35_has_one_more_set_at_its_head(reference_roles: BuiltRoles) -> None:
+    """policydb_read (libsepol, policydb.c) reads the types of `neveraudit` after the permissive ones."""
+    whole = reference_roles.prepared.base.policy.read_bytes()
+    version_at = 8 + int.from_bytes(whole[4:8], "little")
+    place = version_at + 16
+    for _ in ("capabilities of the policy", "permissive types"):
+        place += 12 + 12 * int.from_bytes(whole[place + 8 : place + 12], "little")
+    neveraudit = b"".join(number.to_bytes(4, "little") for number in (64, 64, 1, 0, 6, 0))
+    newer = whole[:version_at] + (35).to_bytes(4, "little") + whole[version_at + 4 : place] + neveraudit + whole[place:]
+    read, same = KernelPolicy(whole, "policy"), KernelPolicy(newer, "policy")
+    assert same.version == 35
+    assert same.classes == read.classes
+    assert same.type_names == read.type_names
+    assert same.dominated_roles == read.dominated_roles
+
+
 def test_a_damaged_policy_is_told(reference_roles: BuiltRoles) -> None:
     whole = reference_roles.prepared.base.policy.read_bytes()
     read = KernelPolicy(whole, "policy")
