@@ -232,6 +232,7 @@ class Reading:
         return self._or_name(type_name, _holding_rather, _file_bits)
 
     def _or_name(self, type_name: str, holding: Holding, alike: Callable[[Policy, int], int]) -> tuple[str, ...]:
+        # mutate.py: 1 survives. What is said of a set that the type is in is said, and told, of the type.
         policy, (mine, roles) = self.subject.policy, _attributes_and_roles(self.subject, type_name)
         taken = {*holding(policy, mine, roles)}
         if self.claim != "separate":

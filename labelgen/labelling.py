@@ -70,7 +70,7 @@ def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:
 
 
 def _transitions(subject: Subject, name: str, other: str) -> Iterator[str]:
-    """The validatetrans that are harder to meet for a new label of one type than of another, or for an old one, as where
+    """The validatetrans that are harder to meet for a new label of one type than of another, or for an old one, as when
     a volume gets other categories."""
     bits = subject.policy.bits
     compared = (

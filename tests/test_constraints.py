@@ -1,14 +1,19 @@
-"""What is read of an expression of a constraint is what evaluating it in every case says."""
+"""What is read of an expression of a constraint is what evaluating it in every case says; and what it refuses one type
+and not another, in any contexts."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Union
+from random import Random
+from types import SimpleNamespace
+from typing import Union, cast
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgen.constraints import leaves
+from labelgen.constraints import FILES, PROCESSES, Constraints, Context, Level, Parties, leaves, ranges
+from labelgen.policy import Constraint, Policy
 
 Tree = Union[str, tuple[object, ...]]
 # Comparisons that name nobody, as they stand among those that do.
@@ -76,3 +81,100 @@ def test_a_name_makes_a_constraint_easier_where_having_it_meets_it(tree: Tree) -
 
 def _turns(tree: Tree, case: dict[str, bool], name: str) -> bool:
     return _met(tree, {**case, name: True}) != _met(tree, {**case, name: False})
+
+
+# -- whether one pair of types is refused what another is let
+
+TYPES = ("parent_t", "role_t", "its_t", "own_t")
+MINE, THEIRS = ("role_t", "own_t"), ("parent_t", "its_t")
+LEVELS = (("l1", "l2"), ("l1", "h2"), ("h1", "l2"), ("h1", "h2"), ("l1", "h1"), ("l2", "h2"))
+RELATIONS = ("dom", "domby", "incomp", "==", "!=")
+EQUAL = st.sampled_from(["==", "!="])
+
+
+def _named(operand: str, names: tuple[str, ...]) -> st.SearchStrategy[tuple[object, ...]]:
+    some = st.frozensets(st.sampled_from(names), min_size=1, max_size=2)
+    return st.tuples(st.just(operand), some, EQUAL)
+
+
+# The comparisons that SELinux has in constraints, as setools gives them.
+ASKED: st.SearchStrategy[tuple[object, ...]] = st.one_of(
+    _named("t1", TYPES[:2]),
+    _named("t2", TYPES[2:]),
+    *(_named(operand, ("system_u", "a_u", "b_u")) for operand in ("u1", "u2")),
+    *(_named(operand, ("system_r", "object_r", "a_r")) for operand in ("r1", "r2")),
+    st.tuples(st.just("u1"), st.just("u2"), EQUAL),
+    st.tuples(st.just("r1"), st.just("r2"), st.sampled_from(RELATIONS)),
+    st.tuples(st.just("t1"), st.just("t2"), EQUAL),
+    st.builds(lambda levels, relation: (*levels, relation), st.sampled_from(LEVELS), st.sampled_from(RELATIONS)),
+)
+EXPRESSIONS = st.recursive(
+    ASKED,
+    lambda inner: st.one_of(
+        inner.map(lambda one: (*one, "not")),
+        st.builds(lambda one, two, joined: (*one, *two, joined), inner, inner, st.sampled_from(["and", "or"])),
+    ),
+    max_leaves=5,
+)
+
+
+def _alone(expression: tuple[object, ...]) -> tuple[Constraints, Constraint]:
+    """A constraint in a policy that has nothing else."""
+    constraint = Constraint("mlsconstrain", "file", frozenset({"read"}), expression, "")
+    policy = SimpleNamespace(
+        constraints=[constraint],
+        bits={name: 1 << number for number, name in enumerate(TYPES)},
+        dominated_roles={"object_r": frozenset()},
+        files_have_roles=False,
+    )
+    return Constraints(cast(Policy, policy)), constraint
+
+
+def _range(random: Random) -> tuple[Level, Level]:
+    high = frozenset(category for category in "abcdef" if random.random() < 0.6)
+    low = frozenset(category for category in high if random.random() < 0.5)
+    return Level(0, low), Level(0, high)
+
+
+@pytest.mark.parametrize("kind", [FILES, PROCESSES])
+@settings(max_examples=800)
+@given(expression=EXPRESSIONS, seed=st.integers(0, 1 << 32))
+def test_no_contexts_refuse_one_what_they_let_another_unless_it_is_told(
+    kind: str, expression: tuple[object, ...], seed: int
+) -> None:
+    """Contexts at random: of more users, roles and categories than are asked about."""
+    constraints, constraint = _alone(expression)
+    random = Random(seed)
+    users, roles = ("system_u", "a_u", "b_u", "c_u", "d_u"), ("system_r", "a_r", "c_r", "d_r")
+    told = constraints.is_harder(constraint, MINE, THEIRS, Parties((PROCESSES,), (kind,)))
+    for _ in range(60):
+        one = (random.choice(users), random.choice(roles))
+        other = (random.choice(users), "object_r" if kind == FILES else random.choice(roles))
+        source, target = _range(random), _range(random)
+        mine, theirs = (
+            (Context(*one, types[0], *source), Context(*other, types[1], *target)) for types in (MINE, THEIRS)
+        )
+        if constraints.holds(constraint, *theirs) and not constraints.holds(constraint, *mine):
+            assert told, (theirs, mine)
+
+
+def test_a_container_acts_on_itself_as_the_same_user_and_role() -> None:
+    expression = ("t1", frozenset({"parent_t"}), "==", "u1", "u2", "==", "or")
+    constraints, constraint = _alone(expression)
+    processes = Parties((PROCESSES,), (PROCESSES,))
+    assert constraints.is_harder(constraint, MINE, THEIRS, processes)
+    assert not constraints.is_harder(constraint, MINE, THEIRS, processes._replace(alike=True))
+    assert not constraints.is_harder(constraint, MINE, THEIRS, processes._replace(of_the_system=True))
+    assert not constraints.is_harder(constraint, THEIRS, MINE, processes)
+
+
+def test_two_ranges_lie_to_each_other_in_49_ways() -> None:
+    """Counted over ranges of six categories: every way that is there is asked about, and none twice."""
+    random = Random(1)
+    seen = set()
+    for _ in range(200_000):
+        levels = (*_range(random), *_range(random))
+        seen.add(tuple(one.dominates(other) for one, other in itertools.permutations(levels, 2)))
+    asked = [tuple(a.dominates(b) for a, b in itertools.permutations(levels, 2)) for levels in ranges()]
+    assert set(asked) == seen
+    assert len(asked) == len(seen)
