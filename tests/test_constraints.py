@@ -108,14 +108,23 @@ ASKED: st.SearchStrategy[tuple[object, ...]] = st.one_of(
     st.tuples(st.just("t1"), st.just("t2"), EQUAL),
     st.builds(lambda levels, relation: (*levels, relation), st.sampled_from(LEVELS), st.sampled_from(RELATIONS)),
 )
-EXPRESSIONS = st.recursive(
-    ASKED,
-    lambda inner: st.one_of(
-        inner.map(lambda one: (*one, "not")),
-        st.builds(lambda one, two, joined: (*one, *two, joined), inner, inner, st.sampled_from(["and", "or"])),
-    ),
-    max_leaves=5,
-)
+JOINED = st.sampled_from(["and", "or"])
+# Of several comparisons; one of them is of types, or nothing tells the two apart.
+SEVERAL = st.lists(st.tuples(ASKED, st.booleans(), JOINED), min_size=1, max_size=4)
+OF_TYPES = st.one_of(_named("t1", TYPES[:1]), _named("t2", TYPES[3:]))
+
+
+def _expression(
+    of_types: tuple[object, ...], others: list[tuple[tuple[object, ...], bool, str]], joined: str
+) -> tuple[object, ...]:
+    whole: tuple[object, ...] = ()
+    for asked, negated, how in others:
+        one = (*asked, "not") if negated else asked
+        whole = (*whole, *one, how) if whole else one
+    return (*whole, *of_types, joined)
+
+
+EXPRESSIONS = st.builds(_expression, OF_TYPES, SEVERAL, JOINED)
 
 
 def _alone(expression: tuple[object, ...]) -> tuple[Constraints, Constraint]:
@@ -166,6 +175,15 @@ def test_a_container_acts_on_itself_as_the_same_user_and_role() -> None:
     assert not constraints.is_harder(constraint, MINE, THEIRS, processes._replace(alike=True))
     assert not constraints.is_harder(constraint, MINE, THEIRS, processes._replace(of_the_system=True))
     assert not constraints.is_harder(constraint, THEIRS, MINE, processes)
+
+
+@pytest.mark.parametrize(("letter", "ours"), [("u", "system_u"), ("r", "system_r")])
+def test_two_that_no_constraint_names_may_meet(letter: str, ours: str) -> None:
+    expression: tuple[object, ...] = ("t1", frozenset({"parent_t"}), "==", f"{letter}1", f"{letter}2", "==", "or")
+    for operand in (f"{letter}1", f"{letter}2"):
+        expression = (*expression, operand, frozenset({ours}), "==", "or")
+    constraints, constraint = _alone(expression)
+    assert constraints.is_harder(constraint, MINE, THEIRS, Parties((PROCESSES,), (PROCESSES,)))
 
 
 def test_two_ranges_lie_to_each_other_in_49_ways() -> None:
