@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING, Optional
 from labelgen import conditions
 from labelgen.access import Access, Grants, Key
 from labelgen.conditions import Condition
-from labelgen.constraints import FILES, OBJECT, PROCESSES, SYSTEM, Context, Parties, context_of, leaves, single_level
+from labelgen.constraints import (
+    FILES,
+    OBJECT,
+    ONE,
+    PROCESSES,
+    SYSTEM,
+    Context,
+    Parties,
+    context_of,
+    leaves,
+    single_level,
+)
 from labelgen.derivation import FILE_TYPE
 from labelgen.network import LEADING
 from labelgen.policy import Constraint, members
 
 if TYPE_CHECKING:
     from labelgen.claims import Subject
-
-# The categories of a container.
-OWN = ("c1", "c2")
 
 
 @lru_cache(maxsize=16)
@@ -116,7 +124,7 @@ def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[
         found: dict[Constraint, None] = {}
         for name, asked in pairs:
             found.update(dict.fromkeys(constraints.harder(key, (name, asked), beside, parties)))
-            itself = single_level(*SYSTEM, name, *OWN)
+            itself = single_level(*SYSTEM, name, *ONE)
             for other in [context] if context else _others(subject, key, target):
                 found.update(dict.fromkeys(constraints.refusing(itself, replace(other, type=asked), *key)))
         answers[seen] = tuple(found)
@@ -133,7 +141,7 @@ def _bounding(bounds: Mapping[str, str], source: Optional[str], target: str) -> 
 def _others(subject: Subject, key: Key, target: str) -> Iterator[Context]:
     """The contexts that a target may have: the role's own, that of files on disk, or of its own files either."""
     of_its_own = target == subject.domain or key[1] == "create"
-    levels = (OWN,) if of_its_own else ((), OWN) if target in subject.file_types.values() else ((),)
+    levels = (ONE,) if of_its_own else ((), ONE) if target in subject.file_types.values() else ((),)
     roles = (SYSTEM[1],) if target == subject.domain else _roles_of_files(subject, SYSTEM[1])
     for role, categories in product(roles, levels):
         yield single_level(SYSTEM[0], role, target, *categories)
