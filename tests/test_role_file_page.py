@@ -45,6 +45,26 @@ def test_the_example_of_the_readme_builds(place: Place) -> None:
     place.build().held()
 
 
+def test_two_roles_share_a_number_as_the_page_says(place: Place) -> None:
+    (module,) = re.findall(r"^```\n(.*?)^```\n", PAGE, re.M | re.S)
+    app = "name: app\nsummary: Serves.\nnetwork:\n  bind: {tcp: [PORT]}\n"
+    front = "name: front\nsummary: Calls.\nnetwork:\n  connect: {tcp: [PORT]}\n"
+
+    def declare(port: str) -> None:
+        for name, text in (("app", app), ("front", front)):
+            place.role(text.replace("PORT", port), f"{name}.yaml")
+
+    declare("12345")
+    place.build().refused("roles/front.yaml:4:19: tcp/12345 has no port type of its own in the base")
+    base = place.folder / "base"
+    base.mkdir()
+    for file in (TOP / "labelgen" / "reference").glob("*.cil"):
+        (base / file.name).write_bytes(file.read_bytes())
+    (base / "shop_ports.cil").write_text(module)
+    declare("shop_port_t")
+    place.build(base=base).held()
+
+
 @pytest.mark.parametrize("written", ROWS)
 def test_what_is_called_refused_is_refused_where_it_stands(place: Place, written: str) -> None:
     text = whole(written)
