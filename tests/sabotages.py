@@ -286,6 +286,15 @@ def told_limits(limits: Iterable[str]) -> Iterator[tuple[str, str]]:
 ANOTHER_PARENT = "container_userns_t"
 
 
+# Somebody labels the files of both parents: where this is said of the one parent too, he is no labeller to its roles.
+_LABELLER = """
+(type labeller_t)(typeattribute labelling)(typeattributeset labelling (labeller_t container_t))
+(allow labelling container_file_t (file (relabelfrom relabelto)))
+(allow labeller_t lxc_file_type (file (relabelfrom relabelto)))
+(constrain (file (relabelto)) (or (neq t1 labeller_t) (neq t2 lxc_file_type)))
+"""
+
+
 def two_parents(built: BuiltRoles, folder: Path) -> tuple[BuiltRoles, Path]:
     """The roles, the last of them as if it had another parent than the others, and constraints that let only that
     parent by: of the others' parent they say nothing."""
@@ -294,6 +303,8 @@ def two_parents(built: BuiltRoles, folder: Path) -> tuple[BuiltRoles, Path]:
     (folder / "constraints.cil").write_text(
         f"(constrain (process (transition)) (or (neq t1 spc_t) (eq t2 {ANOTHER_PARENT})))\n"
         f"(constrain (file (getattr)) (eq t1 {ANOTHER_PARENT}))\n"
+        f"(constrain (file (ioctl)) (or (eq u1 system_u) (eq t1 {ANOTHER_PARENT})))\n"
+        f"{_LABELLER}"
     )
     built = replace(built, prepared=replace(built.prepared, files=[*others, web]))
     return built, built.link(folder, [folder / "constraints.cil"])
@@ -305,6 +316,8 @@ def untold_of_two_parents(findings: Sequence[Finding]) -> list[str]:
     wanted = (
         f"a constraint lets spc_t start {ANOTHER_PARENT} and not lxc_web_t",
         f"a constraint keeps lxc_web_t from what {ANOTHER_PARENT} may do",
+        "a constraint keeps lxc_web_t from lxc_web_content_t:file ioctl",
+        "a constraint keeps files from the type lxc_web_content_t that may have container_file_t",
     )
     return [text for text in wanted if text not in told]
 
