@@ -112,7 +112,8 @@ def refusing(subject: Subject, key: Key, target: str, label: str = "") -> tuple[
     And those that refuse the role what they leave the parent, under any user and role and at any level. Where it is
     bounded, also those that refuse its bound the same on the target's. Types that constraints cannot tell apart have
     one answer."""
-    # mutate.py: 1 survives. A permission is asked for on the role itself or on other types, and never on both.
+    # mutate.py: 2 survive. A permission is asked for on the role itself or on other types, and never on both; nor on
+    # processes and on others.
     constraints, answers = subject.verification.constraints, subject.verification.refusals
     context = context_of(subject.policy, label) if label else None
     others = context.rest if context else (target == subject.domain, target in subject.file_types.values())
