@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Callable, Optional, Union
@@ -113,11 +113,13 @@ class Finding:
 
 @dataclass
 class Subject:
-    """One role on the linked policy, with what the claims ask of it."""
+    """One role on the linked policy, with what the claims ask of it. plainly: by what is there to be seen, whatever a
+    binary base may hide."""
 
     verification: Verification
     role: Role
     file: Optional[RoleFile]
+    plainly: bool = False
     _lacking: dict[Need, tuple[tuple[str, tuple[str, ...], Condition], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -302,6 +304,7 @@ class Verification:
     beside_parent: dict[tuple[int, str], tuple[tuple[str, Key, Constraint], ...]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _supposed: dict[tuple[str, ...], Verification] = field(default_factory=dict, init=False, repr=False)
     _worst: dict[str, Mapping[Key, int]] = field(default_factory=dict, init=False, repr=False)
     _kin: dict[tuple[tuple[str, ...], str, str], Kin] = field(default_factory=dict, init=False, repr=False)
 
@@ -347,6 +350,14 @@ class Verification:
     def subject(self, file: RoleFile) -> Subject:
         """The role of a file."""
         return Subject(self, file.role, file)
+
+    def supposing(self, claim: str) -> Verification:
+        """The same, if all that a claim takes a binary base to hide is so."""
+        taken_alike = next(claims for claims in hidden.TAKEN_ALIKE if claim in claims)
+        if taken_alike not in self._supposed:
+            policy = hidden.supposed(self.subjects, claim, _allowed)
+            self._supposed[taken_alike] = replace(self, policy=policy)
+        return self._supposed[taken_alike]
 
     def worst_of(self, domain: str) -> Mapping[Key, int]:
         """Everything that a domain may do, at the booleans' worst."""
@@ -550,13 +561,27 @@ def network(subject: Subject) -> Iterator[Finding]:
 
 def _hidden(subject: Subject, claim: str) -> Iterator[Finding]:
     """What a binary base may hide that would break a claim."""
-    if subject.verification.exact:
+    if subject.verification.exact or subject.plainly:
         return
-    yield from hidden.taken(subject, claim, _allowed)
+    told = list(hidden.taken(subject, claim, _allowed))
+    yield from told or _supposed(subject, claim)
     if subject.verification.at_worst and claim in subject.not_taken:
         left = subject.not_taken[claim]
         words = f"at the worst it cannot be shown {left.in_words(subject.domain)}"
         yield subject.finding(claim, f"{words}; verify on the modules of the base", left.rules)
+
+
+def _supposed(subject: Subject, claim: str) -> Iterator[Finding]:
+    """What breaks a claim where all that is taken to be hidden is so, and is not broken by what is there to be seen."""
+    seen, there = (
+        list(CLAIMS[claim](Subject(verification, subject.role, subject.file, plainly=True)))
+        for verification in (subject.verification, subject.verification.supposing(claim))
+    )
+    known = {finding.message for finding in seen}
+    for finding in there:
+        if finding.message not in known:
+            words = f"it cannot be shown that this is not so: {finding.message}; verify on the modules of the base"
+            yield replace(finding, message=words)
 
 
 def _retagged(subject: Subject) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from labelgen import conditions, ours
@@ -37,6 +38,8 @@ virt_domain
 """
 DECLARED = frozenset(_NAMES.split())
 
+# The claims for which the same sets are taken to hold a role.
+TAKEN_ALIKE = (("network", "closed"), ("able", "contained", "complete", "enterable"), ("separate",))
 FEW = 3  # so many types at most are taken to have been left out of a set one by one
 
 
@@ -99,14 +102,12 @@ def _attributes_and_roles(subject: Subject, type_name: str) -> tuple[frozenset[s
     return frozenset(subject.policy.attributes_of[type_name]), subject.verification.types_of_roles
 
 
-def _written_out(subject: Subject) -> list[tuple[Key, int]]:
+def _written_out(subject: Subject, items: Callable[[Policy, str], set[Item]]) -> list[Item]:
     """What all domains but a few, or all others of an attribute but the parent, have by rules that name them: a binary
-    says of each type what was said of `self`, or of an attribute that was written out (CIL's expandtypeattribute). Each
-    with the targets; of itself, the domain."""
-    bits = subject.policy.bits
+    says of each type what was said of `self`, or of an attribute that was written out (CIL's expandtypeattribute)."""
     groups = _groups(subject, subject.domain)
-    found = {item for names, few, _ in groups for item in _common(subject.policy, names, few, _own)}
-    return [(key, bits[target] if target else subject.bit) for key, target in sorted(found)]
+    found = {item for names, few, _ in groups for item in _common(subject.policy, names, few, items)}
+    return sorted(found, key=str)
 
 
 def _groups(subject: Subject, type_name: str) -> list[tuple[tuple[str, ...], int, str]]:
@@ -175,16 +176,27 @@ def _common(
     asked = {item for item, count in counts.items() if sample - count <= few}
     for name in names[sample:] if asked else ():
         counts.update(asked & items(policy, name))
-    return tuple(sorted(item for item in asked if len(names) - counts[item] <= few))
+    return tuple(sorted((item for item in asked if len(names) - counts[item] <= few), key=str))
 
 
 def _own(policy: Policy, domain: str) -> set[tuple[Key, str]]:
+    """What a domain may do by the rules that name it, and on what; of itself without a name. Labelled networking on
+    itself, which nearly all have, is told as a limit."""
     return {
         ((rule.tclass, perm), "" if rule.target == domain else rule.target)
         for rule in policy.naming_source(domain)
-        if rule.kind == "allow" and rule.tclass not in LABELLED_NETWORKING
+        if rule.kind == "allow" and not (rule.target == domain and rule.tclass in LABELLED_NETWORKING)
         for perm in rule.perms
     }
+
+
+def _own_limits(policy: Policy, domain: str) -> set[Rule]:
+    """The rules that limit a domain to commands and name it, as if they were said of all."""
+    return {_of_all(rule, domain) for rule in policy.naming_source(domain) if rule.kind in XPERM_RULES}
+
+
+def _of_all(rule: Rule, domain: str) -> Rule:
+    return rule._replace(source="*", target="self" if rule.target == domain else rule.target)
 
 
 @dataclass(frozen=True)
@@ -241,9 +253,12 @@ class Reading:
             return tuple(sorted(taken - mine))
         return (self.name,) if self.name not in taken | mine else ()
 
-    def written_out(self) -> list[tuple[Key, int]]:
-        """What the role may do, and on what, by rules that name others one by one."""
-        return [] if self.name else _written_out(self.subject)
+    def written_out(self) -> list[tuple[Key, str, int]]:
+        """What the role may do, and on what, by rules that name others one by one: the name of it, which is empty for
+        the role itself, and its types."""
+        subject, bits = self.subject, self.subject.policy.bits
+        found = [] if self.name else _written_out(subject, _own)
+        return [(key, target, bits[target] if target else subject.bit) for key, target in found]
 
     def groups(self, type_name: str) -> list[tuple[tuple[str, ...], int, str]]:
         """The types whose labels may be given to what the role makes or makes it in (_groups)."""
@@ -265,8 +280,9 @@ class Reading:
         return self.finding(may_not)
 
     def told(self, type_name: str, name: str, does: str, why: str) -> Finding:
-        """A finding about a set that may hold one of the role's types."""
-        return self.finding(f"{type_name} is not in the set that the binary calls {name}, {does}", why)
+        """A finding about a set that may hold one of the role's types, or without a name about nearly all domains."""
+        what = f"in the set that the binary calls {name}" if name else "among nearly all that are like it"
+        return self.finding(f"{type_name} is not {what}, {does}", why)
 
     def finding(self, what: str, *rules: str) -> Finding:
         """A finding that something cannot be shown."""
@@ -293,7 +309,7 @@ def _network(reading: Reading) -> Iterator[Finding]:
             if part & ~reading.allowed(subject, key):
                 yield reading.told(subject.domain, name, f"which has {key[0]} {key[1]}", str(rule))
                 break
-    for key, target in reading.written_out():
+    for key, _, target in reading.written_out():
         if subject.policy.network.part(*key, target) & ~reading.allowed(subject, key):
             yield reading.told_of_all(key, target)
 
@@ -320,7 +336,7 @@ def _closed(reading: Reading) -> Iterator[Finding]:
         for rule, key in _first(rules, lambda rule, key: _leads(subject, bits[rule.target], key)):
             does = f"which has {key[0]} {key[1]} on {rule.target}"
             yield reading.told(subject.domain, name, does, str(rule))
-    for key, target in reading.written_out():
+    for key, _, target in reading.written_out():
         if _leads(subject, target, key):
             yield reading.told_of_all(key, target)
 
@@ -339,7 +355,7 @@ def _contained(reading: Reading) -> Iterator[Finding]:
         rules = subject.policy.naming_source(name)
         for rule, _ in _first(rules, lambda rule, key: _is_more(subject.policy, rule, rule.target, key, theirs)):
             yield reading.told(subject.domain, name, does, str(rule))
-    for key, target in reading.written_out():
+    for key, _, target in reading.written_out():
         counterpart = subject.kin.bit if target == subject.bit else target
         left = counterpart & ~theirs.always.get(key, 0)
         if any(theirs.condition(key, 1 << number) is not True for number in members(left)):
@@ -447,15 +463,18 @@ def _acting_on_it(reading: Reading) -> Iterator[Finding]:
 
 
 def _acting_on_parent(reading: Reading) -> Iterator[Finding]:
-    """Sets that may hold the role, and what nearly all may do, that act on the processes of its parent."""
+    """Sets that may hold the role and act on the processes of its parent; and what nearly all may do, roles among them,
+    to these, to the role or to its files."""
     policy, subject = reading.subject.policy, reading.subject
     parent = policy.bits[subject.parent]
     for name in reading.sets():
         acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & parent]
         for rule, key in _first(acting, lambda rule, key: True):
             yield reading.told(subject.domain, name, f"which may {key[1]} ({key[0]}) {subject.parent}", str(rule))
-    for key, target in reading.written_out():
-        if target & parent:
+    own = sum(policy.bits[name] for name in reading.types)
+    holding = {name for type_name in reading.types for name in reading.of(type_name)}
+    for key, name, target in reading.written_out():
+        if name and (target & (parent | own) or name in holding):
             yield reading.told_of_all(key, target)
 
 
@@ -483,6 +502,11 @@ def _limited(reading: Reading) -> Iterator[Limit]:
             # What is said of a set and itself is said of the role and itself.
             others = policy.bits[rule.target] | (subject.kin.bit if rule.target == name else 0)
             yield from _limiting(subject.domain, name, rule, others, filters)
+        for rule in reading.rules_of_role_on(name):
+            yield from _limiting(subject.domain, name, rule, subject.kin.bit, filters)
+    for rule in [] if reading.name else _written_out(subject, _own_limits):
+        others = subject.kin.bit if rule.target == "self" else policy.bits[rule.target]
+        yield from _limiting(subject.domain, "", rule, others, filters)
     for _, type_name, name in reading.of_files():
         for rule in reading.rules_of_role_on(name):
             yield from _limiting(type_name, name, rule, policy.bits[subject.parent_file_type], filters)
@@ -518,6 +542,7 @@ def _able(reading: Reading) -> Iterator[Finding]:
     """Labels that keep the role from what it declares, and constraints that do."""
     yield from _constrained(reading, False)
     yield from _labelled(reading)
+    yield from _labelled_in_own_files(reading)
     yield from _of_another_role(reading)
 
 
@@ -575,6 +600,31 @@ def _labelled(reading: Reading) -> Iterator[Finding]:
                 )
 
 
+def _labelled_in_own_files(reading: Reading) -> Iterator[Finding]:
+    """Types that what all others of an attribute make in all others of one that the role's files are in gets: what the
+    parent gets so in its own files is not what a role is to get in its own."""
+    subject, policy = reading.subject, reading.subject.policy
+    if reading.name:
+        return
+    for makers, few, whose in reading.groups(subject.domain):
+        made_in: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for target, tclass, default in _common(policy, makers, few, _made):
+            made_in[tclass, default].add(target)
+        own = [name for name in reading.types if name != subject.domain] if made_in else []
+        for type_name, ((tclass, default), targets) in product(own, made_in.items()):
+            if any(files and targets.issuperset(files) for files, _, _ in reading.groups(type_name)):
+                yield reading.finding(
+                    f"what {subject.domain} makes in {type_name} is not labelled as with {whose} in others like it",
+                    f"type_transition * *:{tclass} {default};",
+                )
+
+
+def _made(policy: Policy, domain: str) -> set[tuple[str, str, str]]:
+    """Where a domain makes something whose type a rule gives: the type there, the class, and the type."""
+    rules = (rule for rule in policy.labelling_from(domain) if rule.kind == "type_transition")
+    return {(rule.target, rule.tclass, rule.default) for rule in rules if rule.tclass in FILE_CLASSES}
+
+
 def _labels_in(policy: Policy, type_name: str) -> Iterator[_Label]:
     """What labels that which is made in files of a type."""
     for rule in policy.naming_target(type_name):
@@ -601,7 +651,7 @@ def _labels(policy: Policy, domain: str) -> frozenset[_Label]:
     for rule in policy.labelling_from(domain):
         if rule.kind == "type_transition":
             works = rule.tclass != "process" and rule.tclass not in policy.socket_classes
-            found.add(_Label("separate" if works else "able", not works, str(rule._replace(source="*"))))
+            found.add(_Label("separate" if works else "able", not works, str(_of_all(rule, domain))))
     found.update(_Label("separate", True, text) for text in _ranges(policy).get(domain, ()))
     return frozenset(found)
 
@@ -612,7 +662,7 @@ def _ranges(policy: Policy) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for source, target, tclass, levels in policy.range_transitions:
         for domain in policy.names(policy.bits[source]):
-            found[domain].append(f"range_transition * {target}:{tclass} {levels};")
+            found[domain].append(f"range_transition * {'self' if target == domain else target}:{tclass} {levels};")
     return dict(found)
 
 
@@ -625,6 +675,28 @@ CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "enterable": _enterable,
     "closed": _closed,
 }
+
+
+def supposed(subjects: Iterable[Subject], claim: str, allowed: Callable[[Subject, Key], int]) -> Policy:
+    """The policy as it is if all that a claim takes to be hidden is so: the roles and their files are in the sets that
+    may hold them, and what was written out was said of the roles, too. What our own modules say of such a set without a
+    few types is said of the role's, as they say it of what a role does to others."""
+    attributes: dict[str, tuple[str, ...]] = {}
+    rules: list[Rule] = []
+    policy = None
+    for subject in subjects:
+        policy, domain, reading = subject.policy, subject.domain, Reading(subject, claim, allowed)
+        for name in reading.types:
+            attributes[name] = reading.of(name)
+            _, roles = _attributes_and_roles(subject, name)
+            copies = {one for held in attributes[name] for one in _less_a_few(policy, policy.bits[held], roles)}
+            rules += [rule._replace(target=name) for one in sorted(copies) for rule in policy.naming_target(one)]
+        for (tclass, perm), target in _written_out(subject, _own):
+            rules.append(Rule("allow", domain, target or domain, tclass, frozenset({perm})))
+        for rule in _written_out(subject, _own_limits):
+            rules.append(rule._replace(source=domain, target=domain if rule.target == "self" else rule.target))
+    assert policy is not None
+    return policy.supposing(attributes, rules)
 
 
 def taken(subject: Subject, claim: str, allowed: Callable[[Subject, Key], int]) -> Iterator[Finding]:

@@ -12,8 +12,9 @@ import logging
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from itertools import chain, compress, count
@@ -431,6 +432,24 @@ class Policy:
     def labelling_from(self, type_name: str) -> Iterator[Rule]:
         """The rules that name the type of what a domain makes."""
         return self._pick("labelling", type_name, lambda rule: bool(rule.default))
+
+    def supposing(self, attributes: Mapping[str, Iterable[str]], rules: Iterable[Rule]) -> Policy:
+        """The same policy, if types (the keys) were in more attributes than they are, and there were more rules, which
+        name types of it. Nothing is read again."""
+        other = copy(self)
+        other.attributes, other.attributes_of, other.bits = dict(self.attributes), dict(self.attributes_of), self.bits
+        for name, more in attributes.items():
+            other.attributes_of[name] = tuple(sorted({*self.attributes_of[name], *more}))
+            for attribute in more:
+                other.attributes[attribute] |= self.bits[name]
+        other.bits = {**self.bits, **other.attributes}
+        other._rules_from, other._rules_to, other._picked = dict(self._rules_from), dict(self._rules_to), {}
+        for rule in rules:
+            other._rules_from[rule.source] = [*other.naming_source(rule.source), rule]
+            other._rules_to[rule.target] = [*other.naming_target(rule.target), rule]
+        for name in ("network", "undoing"):  # they are worked out of the bits
+            vars(other).pop(name, None)
+        return other
 
     def resolve(self, name: str) -> Optional[str]:
         """The type that `name` names, through aliases; None where there is none."""

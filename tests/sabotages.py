@@ -329,7 +329,7 @@ def untold_of_two_parents(findings: Sequence[Finding]) -> list[str]:
 class Hidden:
     """A set of types as a binary has it: a name, and no expression. It may well hold every type to come, as it has
     nearly all types, or most of an attribute that roles join. `claim` is the one that its rule breaks then, and `says`
-    what the finding says besides the name; `role` is the one that is asked."""
+    what the finding says besides the name; `role` is the one that is asked, `line` what it points at."""
 
     name: str
     members: str
@@ -337,6 +337,7 @@ class Hidden:
     claim: str = "network"
     says: str = ""
     role: str = "nonet"
+    line: str = ""
 
     @property
     def text(self) -> str:
@@ -348,13 +349,14 @@ class Hidden:
         """Whether one says, of the right line, that it cannot be shown that a role is not in the set."""
         words = ("cannot be shown", self.says or self.name)
         told = [f for f in findings if f.claim == self.claim and all(word in f.message for word in words)]
-        return bool(told) and all(pointed_at(finding).startswith(LINES[self.claim]) for finding in told)
+        return bool(told) and all(pointed_at(finding).startswith(self.line or LINES[self.claim]) for finding in told)
 
 
 _BIND = "node_type (udp_socket (node_bind))"
 _BUT_PARENT = "(and (mcs_constrained_type) (not (container_t)))"
 _FEW = "(and (mcs_constrained_type) (not (container_t container_init_t)))"
 _FILES = "(and (non_security_file_type) (not (container_file_t)))"
+_WRITTEN_OUT = "(expandtypeattribute (many) true)"
 HIDDEN = [
     Hidden("sabotage_typeattr_1", "(not (shadow_t))", f"sabotage_typeattr_1 {_BIND}"),
     Hidden("sabotage_typeattr_1", "(not (container_t))", f"sabotage_typeattr_1 {_BIND}"),
@@ -438,6 +440,111 @@ HIDDEN = [
         "other_containers", _BUT_PARENT, "httpd_t other_containers (process (ptrace))", "separate", "httpd_t can act"
     ),
     Hidden("more_files", _FILES, "httpd_t more_files (file (quotaon))", "separate", "httpd_t can act", "web"),
+    # What was written out of nearly all is said of other roles too, and of the role on them.
+    Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(allow container_t file_type (dir (search)))(allow many file_type (dir (search)))",
+        "separate",
+        "may not search (dir) as nearly all like it may",
+        "web",
+    ),
+    Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(typeattribute nots)(typeattributeset nots (not (shadow_t)))"
+        "(allow container_t nots (dir (search)))(allow many nots (dir (search)))",
+        "separate",
+        "may not search (dir) as nearly all like it may",
+        "web",
+    ),
+    Hidden(
+        "many",
+        "(not (httpd_t))",
+        f"{_WRITTEN_OUT}(allow many unlabeled_t (packet (send)))",
+        "network",
+        "may not send (packet) as nearly all like it may on unlabeled_t",
+    ),
+    Hidden(
+        "not_parent",
+        "(not (container_t))",
+        "(allowx container_t self (ioctl unix_stream_socket (0x2)))"
+        "(allowx container_t not_parent (ioctl unix_stream_socket (0x1)))",
+        "contained",
+        "lxc_nonet_t is not in the set that the binary calls not_parent",
+    ),
+    Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(allow container_t tty_device_t (chr_file (ioctl)))"
+        "(allowx container_t tty_device_t (ioctl chr_file (0x5401)))"
+        "(allowx many tty_device_t (ioctl chr_file (0x5412)))",
+        "contained",
+        "lxc_nonet_t is not among nearly all that are like it",
+    ),
+    Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(allow container_t tty_device_t (chr_file (ioctl)))"
+        "(allowx many tty_device_t (ioctl chr_file (0x5412)))",
+        "complete",
+        "lxc_nonet_t is not among nearly all that are like it",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(typetransition other_containers self anon_inode etc_t)",
+        "separate",
+        "all others of mcs_constrained_type but container_t",
+    ),
+    Hidden(
+        "other_containers",
+        _BUT_PARENT,
+        "(typetransition other_containers self tcp_socket etc_t)",
+        "able",
+        "all others of mcs_constrained_type but container_t",
+    ),
+    Hidden(
+        "not_parent",
+        "(not (container_t))",
+        "(allowx container_t self (ioctl tcp_socket (0x2)))"
+        "(allowx mcs_constrained_type not_parent (ioctl tcp_socket (0x1)))",
+        "contained",
+        "lxc_web_t",
+        "web",
+    ),
+    Hidden(
+        "sabotage_typeattr_1",
+        "(and (mcs_constrained_type) (not (container_t svirt_t container_init_t)))",
+        "(allow container_t file_type (fifo_file (getattr)))"
+        "(allow sabotage_typeattr_1 file_type (fifo_file (getattr)))",
+        "contained",
+        "lxc_web_t has more than the declared read: lxc_web_content_t:fifo_file getattr",
+        "web",
+        "- {path",
+    ),
+    Hidden(
+        "not_shadow",
+        "(not (shadow_t))",
+        "not_shadow file_type (dir (search))",
+        "separate",
+        "lxc_nonet_t can act on another container's: lxc_dns_data_t",
+    ),
+    Hidden(
+        "not_shadow",
+        "(not (shadow_t))",
+        "container_t not_shadow (packet (send))",
+        "separate",
+        "lxc_dns_t, can act on lxc_nonet_t: lxc_nonet_t:packet send",
+    ),
+    Hidden(
+        "some",
+        "(httpd_t)",
+        "(typetransition mcs_constrained_type file_type fifo_file shadow_t)",
+        "able",
+        "what lxc_web_t makes in lxc_web_content_t is not labelled",
+        "web",
+    ),
     # A type of which nothing says what it is may be one of files.
     Hidden(
         "sabotage_typeattr_3",
