@@ -17,19 +17,17 @@ from labelgen import atworst, conditions, hidden, labelling, labels, refused
 from labelgen.access import Access, Grants, Key, Xperms
 from labelgen.conditions import Condition
 from labelgen.constraints import (
+    FILES,
     OBJECT,
     ONE,
     PROCESSES,
-    SYSTEM,
     TWO,
-    UNNAMED,
     Constraints,
     Context,
     Parties,
     confined,
     confined_beside,
-    leaves,
-    single_level,
+    ranged,
 )
 from labelgen.derivation import DOMAIN, FILE_TYPE, resolve_parent
 from labelgen.filecontexts import FileContext, FileContexts
@@ -288,12 +286,11 @@ class Verification:
     file_contexts: Optional[FileContexts] = None
     origins: Optional[Origins] = None
     at_worst: bool = False
-    kept_apart: dict[tuple[int, int, bool, bool, frozenset[tuple[object, ...]]], bool] = field(
+    kept_apart: dict[tuple[object, ...], bool] = field(default_factory=dict, init=False, repr=False)
+    ranges_alike: dict[tuple[int, tuple[Key, ...]], tuple[Range, ...]] = field(
         default_factory=dict, init=False, repr=False
     )
-    open_to_alike: dict[tuple[int, int, bool, frozenset[Key]], list[Key]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    open_to_alike: dict[tuple[object, ...], list[Key]] = field(default_factory=dict, init=False, repr=False)
     entries: dict[tuple[object, ...], tuple[tuple[Key, str], ...]] = field(default_factory=dict, init=False, repr=False)
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
     refused_on_bounds: dict[tuple[str, Key, str], bool] = field(default_factory=dict, init=False, repr=False)
@@ -332,15 +329,6 @@ class Verification:
     def port_types(self) -> frozenset[str]:
         """The types that ports have."""
         return frozenset(segment.type for segments in self.ports.segments.values() for segment in segments)
-
-    @cached_property
-    def identities(self) -> list[tuple[str, str]]:
-        """SELinux users and roles: the system's, those that constraints name, and two that none names."""
-        users, selinux_roles = ({one[place] for one in (SYSTEM, *UNNAMED)} for place in (0, 1))
-        for constraint in self.policy.constraints:
-            for operand, names, _ in leaves(constraint.expression):
-                (users if operand[0] == "u" else selinux_roles if operand[0] == "r" else set()).update(names)
-        return sorted((user, selinux_role) for user in users for selinux_role in selinux_roles)
 
     @property
     def subjects(self) -> Iterator[Subject]:
@@ -808,6 +796,10 @@ def contained(subject: Subject) -> Iterator[Finding]:
         yield from subject.excess("contained", excess, message, ("parent",), lambda *of: _had(subject, *of))
     yield from _beyond_xperms(subject)
     yield from _beyond_access(subject)
+    for name, bits in sorted(subject.policy.roles.items()):
+        if name != OBJECT and bits & subject.bit and not bits & subject.policy.bits[subject.parent]:
+            words = f"the SELinux role {name} may have {subject.domain} and not {subject.parent}"
+            yield subject.finding("contained", words, where=("parent",))
     yield from _hidden(subject, "contained")
 
 
@@ -976,6 +968,7 @@ def separate(subject: Subject) -> Iterator[Finding]:
     """MCS constrains it; no other role can act on its processes or private files; nobody may act on it who may not
     act on the parent."""
     yield from _constrained_alike(subject)
+    yield from _constrained_as_another_kind(subject)
     yield from _kept_apart_by_mcs(subject)
     yield from _acts_on_others(subject)
     yield from _acted_upon(subject)
@@ -1004,18 +997,56 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding("separate", f"{words}, unlike {theirs}, so a constraint binds it less", (text,))
 
 
+Range = tuple[tuple[str, ...], tuple[str, ...]]  # the categories of the low and of the high level
+
+# What a container may be at that has its own categories alone, and every range that has another's.
+OWN_RANGES: tuple[Range, ...] = ((ONE, ONE), ((), ONE), ((), ()))
+OTHER_RANGES: tuple[Range, ...] = (
+    *((low, (*ONE, *TWO)) for low in ((), ONE, TWO, (*ONE, *TWO))),
+    *((low, TWO) for low in ((), TWO)),
+)
+
+
+def _ranges(subject: Subject) -> tuple[Range, ...]:
+    """The ranges without others' categories at which a container of the role may be: as it is started, and what it can
+    become by itself, under one SELinux user and role."""
+    constraints, answers = subject.verification.constraints, subject.verification.ranges_alike
+    keys = tuple(key for key in BECOMING if subject.worst.get(key, 0) & subject.bit)
+    seen = (constraints.seen_as(subject.domain), keys)
+    if seen not in answers:
+        reached, left = [OWN_RANGES[0]], list(OWN_RANGES[1:])
+        for one in reached:
+            further = [other for other in left if any(_becomes(subject, one, other, key) for key in keys)]
+            reached += further
+            left = [other for other in left if other not in further]
+        answers[seen] = tuple(reached)
+    return answers[seen]
+
+
+def _becomes(subject: Subject, one: Range, other: Range, key: Key) -> bool:
+    """Whether constraints let a container change its range, under any SELinux user and role."""
+    constraints = subject.verification.constraints
+    for mine in constraints.identities(constraints.asking(*key), (PROCESSES,)):
+        before, after = (ranged(*mine, subject.domain, *levels) for levels in (one, other))
+        if not constraints.refusing(before, after, *key):
+            return True
+    return False
+
+
 def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, Context]]:
     """A container of the role and what belongs to another with other categories, each under every SELinux user and role
-    that the system or a constraint knows it by. What it becomes itself may have its own categories and the other's."""
-    identities = subject.verification.identities
-    others = sorted({(user, OBJECT) for user, _ in identities})
-    if subject.policy.bits[target] & subject.verification.role_domains:
-        others = identities
-    elif subject.policy.files_have_roles:
-        others = sorted({*others, *identities})
-    for categories in (TWO, (*ONE, *TWO)) if key in BECOMING else (TWO,):
-        for mine, other in product(identities, others):
-            yield single_level(*mine, subject.domain, *ONE), single_level(*other, target, *categories)
+    that constraints can tell apart. What it becomes itself may have its own categories and the other's."""
+    constraints = subject.verification.constraints
+    asked = constraints.asking(*key)
+    is_process = bool(subject.policy.bits[target] & subject.verification.role_domains)
+    identities = constraints.identities(asked, (PROCESSES,))
+    others = constraints.identities(asked, (PROCESSES,) if is_process else (FILES,))
+    mine = _ranges(subject) if must_be_refused(key) else OWN_RANGES[:1]
+    # Another container may have done without its categories at the low level, too.
+    lowered: tuple[Range, ...] = (((), TWO),) if is_process and len(mine) > 1 else ()
+    theirs: tuple[Range, ...] = OTHER_RANGES if key in BECOMING else ((TWO, TWO), *lowered)
+    for one, other, itself, its in product(mine, theirs, identities, others):
+        yield ranged(*itself, subject.domain, *one), ranged(*its, target, *other)
 
 
 def _refused(subject: Subject, target: str, key: Key) -> bool:
@@ -1024,7 +1055,8 @@ def _refused(subject: Subject, target: str, key: Key) -> bool:
     constraints, answers = subject.verification.constraints, subject.verification.kept_apart
     # A constraint may compare the two types, as in `t1 == t2`, whatever sets they are in.
     types = (constraints.seen_as(subject.domain), constraints.seen_as(target), subject.domain == target)
-    seen = (*types, key in BECOMING, constraints.asking(*key))
+    ranges = _ranges(subject) if must_be_refused(key) else ()
+    seen = (*types, key in BECOMING, ranges, constraints.asking(*key))
     if seen not in answers:
         answers[seen] = all(constraints.refusing(one, two, *key) for one, two in _pairs(subject, target, key))
     return answers[seen]
@@ -1041,7 +1073,7 @@ def not_kept_apart(subject: Subject) -> list[tuple[str, Key]]:
         bit, is_domain = policy.bits[target], target == subject.domain
         had = frozenset(key for key, bits in subject.worst.items() if bits & bit)
         # Roles that constraints cannot tell apart, and that may do the same to their own, have one answer.
-        alike = (seen_as(subject.domain), seen_as(target), is_domain, had)
+        alike = (seen_as(subject.domain), seen_as(target), is_domain, had, _ranges(subject))
         answers = subject.verification.open_to_alike
         if alike not in answers:
             # Files have the type of the domain too: those below /proc.
@@ -1073,6 +1105,21 @@ def _types_of_files(subject: Subject) -> list[str]:
     }
     own = (name for name in subject.file_types.values() if name in subject.policy.types)
     return list(dict.fromkeys((subject.parent_file_type, *own, *sorted(made))))
+
+
+def _constrained_as_another_kind(subject: Subject) -> Iterator[Finding]:
+    """No constraint keeps the parent's containers from each other and not from the role's, as it compares types."""
+    constraints, parties = subject.verification.constraints, Parties((PROCESSES,), (PROCESSES,))
+    parent = subject.policy.bits[subject.parent]
+    done = together(subject.kin.incoming.worst(), subject.own_incoming.worst())
+    for key in sorted(key for key, bits in done.items() if bits & parent):
+        apart, other = (subject.parent, subject.parent), (subject.parent, subject.domain)
+        for constraint in constraints.harder(key, apart, other, parties):
+            words = (
+                f"a constraint keeps {subject.parent} from {key[1]} ({key[0]}) of its own kind, not {subject.domain}'s"
+            )
+            rules = subject.verification.access.evidence(subject.parent, subject.domain, key)
+            yield subject.finding("separate", words, (constraint.text, *rules))
 
 
 def _kept_apart_by_mcs(subject: Subject) -> Iterator[Finding]:

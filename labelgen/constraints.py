@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import permutations, product
@@ -53,6 +53,11 @@ def single_level(user: str, role: str, type_name: str, *categories: str) -> Cont
     """A context at the lowest sensitivity with these categories, as container runtimes give them."""
     level = Level(0, frozenset(categories))
     return Context(user, role, type_name, level, level)
+
+
+def ranged(user: str, role: str, type_name: str, low: Collection[str], high: Collection[str]) -> Context:
+    """A context with categories of its own at the low and at the high level."""
+    return Context(user, role, type_name, Level(0, frozenset(low)), Level(0, frozenset(high)))
 
 
 # Of what a context is: a process has any SELinux user and role, a file any user and the role of what is none.
@@ -210,8 +215,8 @@ class Constraints:
         return found
 
     def telling_apart(self, one: str, other: str) -> frozenset[tuple[str, str]]:
-        """The classes and permissions whose constraints may answer otherwise of one type than of another, all else
-        being the same: they name a set in which only one of the two is, or compare types with each other."""
+        """The classes and permissions whose constraints may answer otherwise of one type than of another, the other end
+        being neither of the two: they name a set in which only one of them is."""
         return self._telling(self.seen_as(one), self.seen_as(other))
 
     def _keys_telling(self, one: int, other: int) -> frozenset[tuple[str, str]]:
@@ -220,8 +225,7 @@ class Constraints:
             (constraint.tclass, perm)
             for constraints in self.by_class.values()
             for constraint in constraints
-            if _compares_types(constraint.expression)
-            or any(
+            if any(
                 operand.startswith("t") and self._union(names) in differing
                 for operand, names, _ in leaves(constraint.expression)
             )
@@ -325,6 +329,7 @@ class Constraints:
 
     def _tells(self, expression: tuple[object, ...], mine: tuple[str, str], theirs: tuple[str, str]) -> bool:
         """Whether a constraint can know two pairs of types apart."""
+        # mutate.py: 1 survives. It only spares the asking.
         bits = self.policy.bits
         for operand, names, _ in leaves(expression):
             if operand in ("t1", "t2"):
@@ -337,26 +342,28 @@ class Constraints:
         """What two contexts can have besides their types, as far as a constraint can tell it apart."""
         asked = {str(part)[0] for part in expression if isinstance(part, str) and part[-1:] in "12"}
         levels = ranges() if asked & {"l", "h"} else ranges()[:1]
-        for one in self._identities(expression, parties.sources, parties.of_the_system):
-            others = (one,) if parties.alike else self._identities(expression, parties.targets, parties.of_the_system)
+        for one in self.identities({expression}, parties.sources, parties.of_the_system):
+            others = (one,) if parties.alike else self.identities({expression}, parties.targets, parties.of_the_system)
             yield from product((one,), others, levels)
 
-    def _identities(
-        self, expression: tuple[object, ...], kinds: tuple[str, ...], of_the_system: bool
+    def identities(
+        self, expressions: Collection[tuple[object, ...]], kinds: tuple[str, ...], of_the_system: bool = False
     ) -> list[tuple[str, str]]:
-        """The SELinux users and roles of processes or files, as far as a constraint can tell them apart."""
-        users, roles = (self._names(expression, place, of_the_system) for place in (0, 1))
+        """The SELinux users and roles of processes or files, as far as some constraints can tell them apart."""
+        users, roles = (self._names(expressions, place, of_the_system) for place in (0, 1))
         found = [*product(users, roles)] if PROCESSES in kinds else []
         if FILES in kinds:
             found += product(users, [OBJECT, *(roles if self.policy.files_have_roles else [])])
         return [*dict.fromkeys(found)]
 
-    def _names(self, expression: tuple[object, ...], place: int, of_the_system: bool) -> list[str]:
-        """The SELinux users (place 0) or roles (1) that a constraint can tell apart: the system's, those that it names,
+    def _names(self, expressions: Collection[tuple[object, ...]], place: int, of_the_system: bool) -> list[str]:
+        """The SELinux users (place 0) or roles (1) that constraints can tell apart: the system's, those that they name,
         those that have a place in the order of roles, and two others."""
         letter, found = "ur"[place], {SYSTEM[place]: None}
-        if not of_the_system and (f"{letter}1" in expression or f"{letter}2" in expression):
-            named = (names for operand, names, _ in leaves(expression) if operand[0] == letter)
+        asked = {f"{letter}1", f"{letter}2"}
+        if not of_the_system and not all(asked.isdisjoint(expression) for expression in expressions):
+            every = (leaf for expression in expressions for leaf in leaves(expression))
+            named = (names for operand, names, _ in every if operand[0] == letter)
             found.update(dict.fromkeys(name for names in named for name in sorted(names)))
             if letter == "r":
                 orders = (below for below in self.policy.dominated_roles.values() if len(below) > 1)

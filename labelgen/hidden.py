@@ -463,15 +463,15 @@ def _acting_on_it(reading: Reading) -> Iterator[Finding]:
 
 
 def _acting_on_parent(reading: Reading) -> Iterator[Finding]:
-    """Sets that may hold the role and act on the processes of its parent; and what nearly all may do, roles among them,
-    to these, to the role or to its files."""
+    """Sets that may hold the role and act on the processes of its parent, or on other roles and their files; and what
+    nearly all may do, roles among them, to the parent, to the role or to its files."""
     policy, subject = reading.subject.policy, reading.subject
-    parent = policy.bits[subject.parent]
+    parent, own = policy.bits[subject.parent], sum(policy.bits[name] for name in reading.types)
+    others = subject.verification.types_of_roles & ~own
     for name in reading.sets():
-        acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & parent]
+        acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & (parent | others)]
         for rule, key in _first(acting, lambda rule, key: True):
-            yield reading.told(subject.domain, name, f"which may {key[1]} ({key[0]}) {subject.parent}", str(rule))
-    own = sum(policy.bits[name] for name in reading.types)
+            yield reading.told(subject.domain, name, f"which may {key[1]} ({key[0]}) {rule.target}", str(rule))
     holding = {name for type_name in reading.types for name in reading.of(type_name)}
     for key, name, target in reading.written_out():
         if name and (target & (parent | own) or name in holding):

@@ -528,7 +528,7 @@ HIDDEN = [
         "(not (shadow_t))",
         "not_shadow file_type (dir (search))",
         "separate",
-        "lxc_nonet_t can act on another container's: lxc_dns_data_t",
+        "which may search (dir) file_type",
     ),
     Hidden(
         "not_shadow",

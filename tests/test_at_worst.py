@@ -78,17 +78,18 @@ def test_where_no_set_may_hold_a_role_a_type_is_named(reference_roles: BuiltRole
 
 
 def test_what_is_left_of_a_role_does_not_depend_on_those_before_it(more_roles: BuiltRoles, tmp_path: Path) -> None:
-    built, _ = on_binary(more_roles, tmp_path, BEFORE)
+    built, _ = on_binary(more_roles, tmp_path, f"{BEFORE}(allow little shadow_t (file (quotaon)))")
     extra, linked = tmp_path / "extra.cil", tmp_path / "with-extra"
-    extra.write_text("(allow little lxc_odd_t (process (signal)))")
+    extra.write_text("(typeattributeset little (lxc_odd_t))")
     linked.mkdir()
     together = built.verification(built.link(linked, [extra]))
     left_of = {subject.role.name: subject.not_taken for subject in together.subjects}
     for subject in together.subjects:
         together.not_taken_alike.clear()
         assert of_role(together, subject.role.name).not_taken == left_of[subject.role.name]
-    separate = {name: found["separate"].sets for name, found in left_of.items()}
-    assert separate["odd"] != separate["asker"]
+    contained = {name: found["contained"].sets for name, found in left_of.items()}
+    assert "little" not in contained["odd"]
+    assert "little" in contained["asker"]
     assert left_of["asker"]["network"] != left_of["odd"]["network"]
     assert left_of["nested"]["able"] != left_of["asker"]["able"]
 

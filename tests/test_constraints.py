@@ -177,6 +177,27 @@ def test_a_container_acts_on_itself_as_the_same_user_and_role() -> None:
     assert not constraints.is_harder(constraint, THEIRS, MINE, processes)
 
 
+def test_what_was_found_of_two_types_is_not_said_of_one_with_itself() -> None:
+    """Whatever sets they are in."""
+    of_parents = ("t1", frozenset({"parent_t"}), "==", "t1", "t2", "==", "or")
+    processes = Parties((PROCESSES,), (PROCESSES,))
+    constraints, constraint = _alone(of_parents)
+    assert not constraints.is_harder(constraint, ("role_t", "role_t"), ("parent_t", "own_t"), processes)
+    assert constraints.is_harder(constraint, ("role_t", "own_t"), ("parent_t", "own_t"), processes)
+    of_others = ("t1", frozenset({"parent_t"}), "!=", "t1", "t2", "==", "and")
+    constraints, constraint = _alone(of_others)
+    assert not constraints.is_harder(constraint, ("parent_t", "own_t"), ("role_t", "own_t"), processes)
+    assert constraints.is_harder(constraint, ("parent_t", "own_t"), ("role_t", "role_t"), processes)
+
+
+def test_roles_that_are_in_an_order_may_meet() -> None:
+    expression = ("t1", frozenset({"parent_t"}), "==", "r1", "r2", "==", "or", "r1", "r2", "domby", "not", "or")
+    for below, harder in ((frozenset({"top_r"}), False), (frozenset({"top_r", "low_r"}), True)):
+        constraints, constraint = _alone(expression)
+        constraints.policy.dominated_roles["top_r"] = below
+        assert constraints.is_harder(constraint, MINE, THEIRS, Parties((PROCESSES,), (PROCESSES,))) == harder
+
+
 @pytest.mark.parametrize(("letter", "ours"), [("u", "system_u"), ("r", "system_r")])
 def test_two_that_no_constraint_names_may_meet(letter: str, ours: str) -> None:
     expression: tuple[object, ...] = ("t1", frozenset({"parent_t"}), "==", f"{letter}1", f"{letter}2", "==", "or")
