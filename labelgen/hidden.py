@@ -180,14 +180,23 @@ def _common(
 
 
 def _own(policy: Policy, domain: str) -> set[tuple[Key, str]]:
-    """What a domain may do by the rules that name it, and on what; of itself without a name. Labelled networking on
-    itself, which nearly all have, is told as a limit."""
+    """What a domain may do by the rules that name it, and on what; of itself without a name."""
     return {
         ((rule.tclass, perm), "" if rule.target == domain else rule.target)
         for rule in policy.naming_source(domain)
-        if rule.kind == "allow" and not (rule.target == domain and rule.tclass in LABELLED_NETWORKING)
+        if rule.kind == "allow"
         for perm in rule.perms
     }
+
+
+def _done_by_all(subject: Subject) -> list[tuple[Key, str]]:
+    """What was written out, and on what. Labelled networking on itself that the parent has is told as a limit."""
+    theirs, bit = subject.kin.theirs.worst(), subject.policy.bits[subject.parent]
+    return [
+        (key, target)
+        for key, target in _written_out(subject, _own)
+        if target or key[0] not in LABELLED_NETWORKING or not theirs.get(key, 0) & bit
+    ]
 
 
 def _own_limits(policy: Policy, domain: str) -> set[Rule]:
@@ -257,7 +266,7 @@ class Reading:
         """What the role may do, and on what, by rules that name others one by one: the name of it, which is empty for
         the role itself, and its types."""
         subject, bits = self.subject, self.subject.policy.bits
-        found = [] if self.name else _written_out(subject, _own)
+        found = [] if self.name else _done_by_all(subject)
         return [(key, target, bits[target] if target else subject.bit) for key, target in found]
 
     def groups(self, type_name: str) -> list[tuple[tuple[str, ...], int, str]]:
@@ -691,7 +700,7 @@ def supposed(subjects: Iterable[Subject], claim: str, allowed: Callable[[Subject
             _, roles = _attributes_and_roles(subject, name)
             copies = {one for held in attributes[name] for one in _less_a_few(policy, policy.bits[held], roles)}
             rules += [rule._replace(target=name) for one in sorted(copies) for rule in policy.naming_target(one)]
-        for (tclass, perm), target in _written_out(subject, _own):
+        for (tclass, perm), target in _done_by_all(subject):
             rules.append(Rule("allow", domain, target or domain, tclass, frozenset({perm})))
         for rule in _written_out(subject, _own_limits):
             rules.append(rule._replace(source=domain, target=domain if rule.target == "self" else rule.target))

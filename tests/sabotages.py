@@ -466,6 +466,13 @@ HIDDEN = [
         "may not send (packet) as nearly all like it may on unlabeled_t",
     ),
     Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(allow many self (node (recvfrom)))",
+        "network",
+        "may not recvfrom (node) as nearly all like it may on themselves",
+    ),
+    Hidden(
         "not_parent",
         "(not (container_t))",
         "(allowx container_t self (ioctl unix_stream_socket (0x2)))"
