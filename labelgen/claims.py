@@ -999,11 +999,14 @@ def _constrained_alike(subject: Subject) -> Iterator[Finding]:
 
 Range = tuple[tuple[str, ...], tuple[str, ...]]  # the categories of the low and of the high level
 
-# What a container may be at that has its own categories alone, and every range that has another's.
-OWN_RANGES: tuple[Range, ...] = ((ONE, ONE), ((), ONE), ((), ()))
+_ALL = (*ONE, *TWO)
+# What a container may be at that has its own categories alone, and ranges that have another's: as they lie to a
+# container's own level, one for each way that constraints can know.
+OWN_RANGES: tuple[Range, ...] = ((ONE, ONE), (ONE[:1], ONE), ((), ONE), ((), ()))
 OTHER_RANGES: tuple[Range, ...] = (
-    *((low, (*ONE, *TWO)) for low in ((), ONE, TWO, (*ONE, *TWO))),
-    *((low, TWO) for low in ((), TWO)),
+    *((low, TWO) for low in ((), TWO[:1], TWO)),
+    *((low, _ALL) for low in ((), ONE, TWO, _ALL)),
+    (_ALL, (*_ALL, "c5")),
 )
 
 
@@ -1043,7 +1046,7 @@ def _pairs(subject: Subject, target: str, key: Key) -> Iterator[tuple[Context, C
     others = constraints.identities(asked, (PROCESSES,) if is_process else (FILES,))
     mine = _ranges(subject) if must_be_refused(key) else OWN_RANGES[:1]
     # Another container may have done without its categories at the low level, too.
-    lowered: tuple[Range, ...] = (((), TWO),) if is_process and len(mine) > 1 else ()
+    lowered = OTHER_RANGES[:2] if is_process and len(mine) > 1 else ()
     theirs: tuple[Range, ...] = OTHER_RANGES if key in BECOMING else ((TWO, TWO), *lowered)
     for one, other, itself, its in product(mine, theirs, identities, others):
         yield ranged(*itself, subject.domain, *one), ranged(*its, target, *other)

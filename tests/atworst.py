@@ -81,7 +81,12 @@ AT_WORST = [
     AtWorst(
         "(allow one_t container_t (process (signal)))", "one_t", "separate", "which may signal (process) container_t"
     ),
-    AtWorst("(allow init_t kept (file (quotaon)))", "kept", "separate", "on which init_t can act"),
+    AtWorst(
+        "(allow init_t kept (file (quotaon)))",
+        "kept",
+        "separate",
+        "lxc_web_content_t is not in the set that the binary calls kept, on which init_t can act",
+    ),
     AtWorst(
         "(allow little mcs_constrained_type (unix_stream_socket (connectto)))",
         "little",

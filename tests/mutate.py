@@ -125,6 +125,7 @@ TEST_FILES: dict[str, tuple[tuple[str, ...], bool]] = {
     "test_local": (("claims", "filecontexts", "labels", "policy", "reach"), False),
     "test_ownports": (("network",), False),
     "test_ports": (("ports",), True),
+    "test_ranges": (("claims",), True),
     "test_reach": (("reach",), True),
     "test_rules": (("policy",), True),
 }
