@@ -508,9 +508,7 @@ def _limited(reading: Reading) -> Iterator[Limit]:
     filters = subject.verification.parent_xperms[subject.parent].filters
     for name in reading.sets():
         for rule in policy.naming_source(name):
-            # What is said of a set and itself is said of the role and itself.
-            others = policy.bits[rule.target] | (subject.kin.bit if rule.target == name else 0)
-            yield from _limiting(subject.domain, name, rule, others, filters)
+            yield from _limiting(subject.domain, name, rule, policy.bits[rule.target], filters)
         for rule in reading.rules_of_role_on(name):
             yield from _limiting(subject.domain, name, rule, subject.kin.bit, filters)
     for rule in [] if reading.name else _written_out(subject, _own_limits):

@@ -452,7 +452,7 @@ HIDDEN = [
     Hidden(
         "many",
         "(not (container_t))",
-        f"{_WRITTEN_OUT}(typeattribute nots)(typeattributeset nots (not (shadow_t)))"
+        f"{_WRITTEN_OUT}(typeattribute nots)(typeattributeset nots (not (shadow_t container_t container_file_t)))"
         "(allow container_t nots (dir (search)))(allow many nots (dir (search)))",
         "separate",
         "may not search (dir) as nearly all like it may",
