@@ -498,6 +498,13 @@ HIDDEN = [
         "lxc_nonet_t is not among nearly all that are like it",
     ),
     Hidden(
+        "many",
+        "(not (container_t))",
+        f"{_WRITTEN_OUT}(allowx many self (ioctl file (0x5412)))",
+        "complete",
+        "lxc_nonet_t is not among nearly all that are like it",
+    ),
+    Hidden(
         "other_containers",
         _BUT_PARENT,
         "(typetransition other_containers self anon_inode etc_t)",

@@ -58,11 +58,18 @@ def test_roles_in_a_set_that_is_not_taken_for_other_claims_act_on_files(
 
 def test_what_is_taken_for_itself_is_not_told_of_every_set(reference_roles: BuiltRoles, tmp_path: Path) -> None:
     nearly_all = "(typeattribute nearly_all)(typeattributeset nearly_all (and (domain) (not (container_t))))"
-    rules = "(expandtypeattribute (nearly_all) true)(allow nearly_all node_type (udp_socket (node_bind)))"
+    rules = (
+        "(expandtypeattribute (nearly_all) true)(allow nearly_all node_type (udp_socket (node_bind)))"
+        "(allowx nearly_all self (ioctl file (0x5412)))"
+    )
     built, policy = on_binary(reference_roles, tmp_path, f"{BEFORE}{nearly_all}{rules}\n")
     subject = of_role(built.verification(policy), "nonet")
     assert any("as nearly all like it" in finding.message for finding in hidden.taken(subject, "network", _allowed))
     assert left(subject, "network", "odd") == []
+    assert any(
+        "among nearly all that are" in finding.message for finding in hidden.taken(subject, "complete", _allowed)
+    )
+    assert left(subject, "complete", "odd") == []
 
 
 def test_where_no_set_may_hold_a_role_a_type_is_named(reference_roles: BuiltRoles, tmp_path: Path) -> None:
