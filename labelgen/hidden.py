@@ -669,7 +669,7 @@ def _ranges(policy: Policy) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for source, target, tclass, levels in policy.range_transitions:
         for domain in policy.names(policy.bits[source]):
-            found[domain].append(f"range_transition * {'self' if target == domain else target}:{tclass} {levels};")
+            found[domain].append(f"range_transition * {target}:{tclass} {levels};")
     return dict(found)
 
 

@@ -538,6 +538,15 @@ HIDDEN = [
         "- {path",
     ),
     Hidden(
+        "many",
+        "(not (httpd_t))",
+        f"{_WRITTEN_OUT}(allow many file_type (fifo_file (getattr)))",
+        "contained",
+        "lxc_web_t has more than the declared read: lxc_web_content_t:fifo_file getattr",
+        "web",
+        "- {path",
+    ),
+    Hidden(
         "not_shadow",
         "(not (shadow_t))",
         "not_shadow file_type (dir (search))",
