@@ -435,7 +435,7 @@ class Policy:
 
     def supposing(self, attributes: Mapping[str, Iterable[str]], rules: Iterable[Rule]) -> Policy:
         """The same policy, if types (the keys) were in more attributes than they are, and there were more rules, which
-        name types of it. Nothing is read again."""
+        name types of it. Nothing is read again; what a policy counts as network goes by types, and stays."""
         other = copy(self)
         other.attributes, other.attributes_of, other.bits = dict(self.attributes), dict(self.attributes_of), self.bits
         for name, more in attributes.items():
@@ -447,8 +447,6 @@ class Policy:
         for rule in rules:
             other._rules_from[rule.source] = [*other.naming_source(rule.source), rule]
             other._rules_to[rule.target] = [*other.naming_target(rule.target), rule]
-        for name in ("network", "undoing"):  # they are worked out of the bits
-            vars(other).pop(name, None)
         return other
 
     def resolve(self, name: str) -> Optional[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from bases import BuiltRoles
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelgen.access import Access
 from labelgen.conditions import boolean, negation
-from labelgen.policy import Guard, Rule, members
+from labelgen.policy import Guard, Policy, Rule, members
 
 ON, OFF = Guard(("red",), True), Guard(("red", "blue", "&&"), False)
 NONE: frozenset[str] = frozenset()
@@ -50,3 +52,21 @@ def test_a_rule_of_the_other_branch_is_in_force_where_the_condition_is_not_met()
 @given(st.sets(st.integers(0, 300)))
 def test_the_members_of_a_set_of_types_are_those_whose_bits_are_set(numbers: set[int]) -> None:
     assert list(members(sum(1 << number for number in numbers))) == sorted(numbers)
+
+
+def test_what_is_supposed_of_a_policy_is_as_if_it_had_been_said(reference_roles: BuiltRoles) -> None:
+    """The types in more attributes, and the rules from both ends; the policy itself stays as it is."""
+    policy = Policy(reference_roles.prepared.base.policy)
+    search = ("dir", "search")
+    rule = Rule("allow", "container_t", "shadow_t", "dir", frozenset({"search"}))
+    had = Access(policy).outgoing("container_t").worst()
+    other = policy.supposing({"shadow_t": ("domain",), "container_t": ()}, [rule])
+    assert "domain" in other.attributes_of["shadow_t"]
+    assert other.attributes_of["container_t"] == policy.attributes_of["container_t"]
+    assert other.bits["domain"] == other.attributes["domain"] == policy.bits["domain"] | policy.bits["shadow_t"]
+    shadow, container = policy.bits["shadow_t"], policy.bits["container_t"]
+    assert Access(other).outgoing("container_t").worst()[search] == had.get(search, 0) | shadow
+    assert Access(other).incoming("shadow_t").worst()[search] & container
+    assert Access(policy).outgoing("container_t").worst() == had
+    assert "domain" not in policy.attributes_of["shadow_t"]
+    assert not Access(policy).incoming("shadow_t").worst().get(search, 0) & container
