@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -41,17 +41,87 @@ RANGES = {
 }
 
 
+def _asking(*constraints: Constraint) -> Callable[..., claims.Subject]:
+    """Makes roles on a policy with these constraints, in which what is found of one may be said of another: each by
+    what it may do to itself."""
+    bits = {"one_t": 1, "two_t": 2}
+    policy = SimpleNamespace(constraints=list(constraints), bits=bits, dominated_roles={}, files_have_roles=False)
+    verification = SimpleNamespace(
+        constraints=Constraints(cast(Policy, policy)), role_domains=3, ranges_alike={}, kept_apart={}
+    )
+
+    def subject(domain: str, *keys: tuple[str, str]) -> claims.Subject:
+        worst = dict.fromkeys(keys, bits[domain])
+        of = SimpleNamespace(verification=verification, policy=policy, domain=domain, bit=bits[domain], worst=worst)
+        return cast(claims.Subject, of)
+
+    return subject
+
+
+def _constraint(perm: str, *expression: object) -> Constraint:
+    return Constraint("mlsconstrain", "process", frozenset({perm}), expression, "")
+
+
+BECOMES, KILLS = ("process", "dyntransition"), ("process", "sigkill")
+# At a range nobody is refused to kill.
+NOT_AT_A_RANGE = _constraint("sigkill", "h1", "h2", "dom", "l1", "h1", "!=", "or")
+SINGLE: tuple[claims.Range, ...] = ((("c1", "c2"), ("c1", "c2")),)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_container_that_may_change_its_range_is_not_one_that_may_not(first: int) -> None:
+    role = _asking(NOT_AT_A_RANGE)
+    for turn in (first, 1 - first):
+        one = role("one_t", *([BECOMES] if turn else []))
+        assert (claims._ranges(one) == SINGLE) == (not turn)
+        assert claims._refused(one, "one_t", KILLS) == (not turn)
+
+
+def test_a_container_that_constraints_keep_at_its_range_stays_there() -> None:
+    keeping = _constraint("dyntransition", "l1", "l2", "==", "h1", "h2", "==", "and")
+    one = _asking(NOT_AT_A_RANGE, keeping)("one_t", BECOMES)
+    assert claims._ranges(one) == SINGLE
+    assert claims._refused(one, "one_t", KILLS)
+
+
+def test_a_container_that_is_named_may_be_kept_at_its_range_alone() -> None:
+    keeping = _constraint("dyntransition", "l1", "l2", "==", "t1", frozenset({"two_t"}), "==", "or")
+    role = _asking(NOT_AT_A_RANGE, keeping)
+    assert claims._ranges(role("one_t", BECOMES)) == SINGLE
+    assert claims._ranges(role("two_t", BECOMES)) == claims.OWN_RANGES
+
+
 @pytest.mark.parametrize(("expression", "becomes"), RANGES.items())
 def test_a_container_gets_no_categories_of_others_in_any_range(
     expression: tuple[object, ...], becomes: tuple[Level, Level]
 ) -> None:
     """The constraint lets a container become just this."""
-    constraint = Constraint("mlsconstrain", "process", frozenset({"dyntransition"}), expression, "")
-    policy = SimpleNamespace(constraints=[constraint], bits={"role_t": 1}, dominated_roles={}, files_have_roles=False)
-    constraints = Constraints(cast(Policy, policy))
-    own, other = (Context("system_u", "system_r", "role_t", *levels) for levels in (OWN, becomes))
-    assert constraints.holds(constraint, own, other)
-    verification = SimpleNamespace(constraints=constraints, role_domains=1, ranges_alike={}, kept_apart={})
-    subject = SimpleNamespace(verification=verification, policy=policy, domain="role_t", bit=1, worst={})
-    is_refused = claims._refused(cast(claims.Subject, subject), "role_t", ("process", "dyntransition"))
-    assert is_refused == OF_ITS_OWN.dominates(becomes[1])
+    constraint = _constraint("dyntransition", *expression)
+    one = _asking(constraint)("one_t")
+    own, other = (Context("system_u", "system_r", "one_t", *levels) for levels in (OWN, becomes))
+    assert one.verification.constraints.holds(constraint, own, other)
+    assert claims._refused(one, "one_t", BECOMES) == OF_ITS_OWN.dominates(becomes[1])
+
+
+OF_OTHERS = Level(0, frozenset({"c3", "c4"}))
+OWN_LEVELS, OTHER_LEVELS = ([Level(0, some) for some in _sets_of(of.categories)] for of in (OF_ITS_OWN, OF_OTHERS))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(((low, high), (OF_OTHERS, OF_OTHERS)) for low in OWN_LEVELS for high in OWN_LEVELS if high.dominates(low)),
+        *((OWN, (low, OF_OTHERS)) for low in OTHER_LEVELS),
+    ],
+)
+def test_at_any_range_that_it_may_become_a_container_is_kept_from_others(
+    one: tuple[Level, Level], other: tuple[Level, Level]
+) -> None:
+    """Where two ranges lie so to each other, the constraint lets a container kill another; nothing keeps either from
+    doing without categories that it has."""
+    expression = _exactly(one, other)
+    role = _asking(_constraint("sigkill", *expression))
+    assert not claims._refused(role("one_t", BECOMES), "one_t", KILLS)
+    # What may not change stays at its own level, as others do.
+    are_single = expression == _exactly(OWN, (OF_OTHERS, OF_OTHERS))
+    assert claims._refused(role("one_t"), "one_t", KILLS) != are_single
