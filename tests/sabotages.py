@@ -461,7 +461,7 @@ HIDDEN = [
     Hidden(
         "many",
         "(not (httpd_t))",
-        f"{_WRITTEN_OUT}(allow many unlabeled_t (packet (send)))",
+        f"{_WRITTEN_OUT}(allow container_t self (packet (send)))(allow many unlabeled_t (packet (send)))",
         "network",
         "may not send (packet) as nearly all like it may on unlabeled_t",
     ),
