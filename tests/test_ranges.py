@@ -44,15 +44,23 @@ RANGES = {
 def _asking(*constraints: Constraint) -> Callable[..., claims.Subject]:
     """Makes roles on a policy with these constraints, in which what is found of one may be said of another: each by
     what it may do to itself."""
-    bits = {"one_t": 1, "two_t": 2}
-    policy = SimpleNamespace(constraints=list(constraints), bits=bits, dominated_roles={}, files_have_roles=False)
+    bits = {"one_t": 1, "two_t": 2, "file_t": 4}
+    policy = SimpleNamespace(
+        constraints=list(constraints),
+        bits=bits,
+        dominated_roles={},
+        files_have_roles=False,
+        socket_classes=frozenset(),
+        labelling_from=lambda _: (),
+    )
     verification = SimpleNamespace(
-        constraints=Constraints(cast(Policy, policy)), role_domains=3, ranges_alike={}, kept_apart={}
+        constraints=Constraints(cast(Policy, policy)), role_domains=3, ranges_alike={}, kept_apart={}, open_to_alike={}
     )
 
     def subject(domain: str, *keys: tuple[str, str]) -> claims.Subject:
         worst = dict.fromkeys(keys, bits[domain])
         of = SimpleNamespace(verification=verification, policy=policy, domain=domain, bit=bits[domain], worst=worst)
+        of.parent_file_type, of.file_types = "file_t", {}
         return cast(claims.Subject, of)
 
     return subject
@@ -75,6 +83,14 @@ def test_a_container_that_may_change_its_range_is_not_one_that_may_not(first: in
         one = role("one_t", *([BECOMES] if turn else []))
         assert (claims._ranges(one) == SINGLE) == (not turn)
         assert claims._refused(one, "one_t", KILLS) == (not turn)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_one_role_may_do_to_its_own_is_not_said_of_another(first: int) -> None:
+    role = _asking()
+    for turn in (first, 1 - first):
+        found = claims.not_kept_apart(role("one_t", *([KILLS] if turn else [])))
+        assert found == ([("one_t", KILLS)] if turn else [])
 
 
 def test_a_container_that_constraints_keep_at_its_range_stays_there() -> None:
