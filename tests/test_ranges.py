@@ -58,7 +58,7 @@ def _asking(*constraints: Constraint) -> Callable[..., claims.Subject]:
     )
 
     def subject(domain: str, *keys: tuple[str, str]) -> claims.Subject:
-        worst = dict.fromkeys(keys, bits[domain])
+        worst = {key: bits["file_t" if key[0] == "file" else domain] for key in keys}
         of = SimpleNamespace(verification=verification, policy=policy, domain=domain, bit=bits[domain], worst=worst)
         of.parent_file_type, of.file_types = "file_t", {}
         return cast(claims.Subject, of)
@@ -66,11 +66,11 @@ def _asking(*constraints: Constraint) -> Callable[..., claims.Subject]:
     return subject
 
 
-def _constraint(perm: str, *expression: object) -> Constraint:
-    return Constraint("mlsconstrain", "process", frozenset({perm}), expression, "")
+def _constraint(perm: str, *expression: object, tclass: str = "process") -> Constraint:
+    return Constraint("mlsconstrain", tclass, frozenset({perm}), expression, "")
 
 
-BECOMES, KILLS = ("process", "dyntransition"), ("process", "sigkill")
+BECOMES, KILLS, WRITES = ("process", "dyntransition"), ("process", "sigkill"), ("file", "write")
 # At a range nobody is refused to kill.
 NOT_AT_A_RANGE = _constraint("sigkill", "h1", "h2", "dom", "l1", "h1", "!=", "or")
 SINGLE: tuple[claims.Range, ...] = ((("c1", "c2"), ("c1", "c2")),)
@@ -91,6 +91,14 @@ def test_what_one_role_may_do_to_its_own_is_not_said_of_another(first: int) -> N
     for turn in (first, 1 - first):
         found = claims.not_kept_apart(role("one_t", *([KILLS] if turn else [])))
         assert found == ([("one_t", KILLS)] if turn else [])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_one_does_to_files_at_a_range_is_not_said_of_another_that_has_none(first: int) -> None:
+    role = _asking(_constraint("write", *NOT_AT_A_RANGE.expression, tclass="file"))
+    for turn in (first, 1 - first):
+        found = claims.not_kept_apart(role("one_t", WRITES, *([BECOMES] if turn else [])))
+        assert (("file_t", WRITES) in found) == bool(turn)
 
 
 def test_a_container_that_constraints_keep_at_its_range_stays_there() -> None:
