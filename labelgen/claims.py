@@ -62,8 +62,6 @@ from labelgen.role import Network, Ports, Role, RoleFile
 
 Where = tuple[Union[str, int], ...]
 
-# Names that no policy can have: of an SELinux user and a role which no constraint names.
-
 # What one container could do to another. MCS must refuse the first kind between two sets of categories, on every base;
 # what a base leaves open of the second, for the parent as for its roles, is a limit and said with the verdict.
 KEPT_APART = {
@@ -293,7 +291,6 @@ class Verification:
     open_to_alike: dict[tuple[object, ...], list[Key]] = field(default_factory=dict, init=False, repr=False)
     entries: dict[tuple[object, ...], tuple[tuple[Key, str], ...]] = field(default_factory=dict, init=False, repr=False)
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
-    refused_on_bounds: dict[tuple[str, Key, str], bool] = field(default_factory=dict, init=False, repr=False)
     labelled_alike: dict[tuple[int, str, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     not_taken_alike: dict[tuple[object, ...], Optional[atworst.NotTaken]] = field(
         default_factory=dict, init=False, repr=False
@@ -561,11 +558,12 @@ def _hidden(subject: Subject, claim: str) -> Iterator[Finding]:
 
 def _supposed(subject: Subject, claim: str) -> Iterator[Finding]:
     """What breaks a claim where all that is taken to be hidden is so, and is not broken by what is there to be seen."""
-    seen, there = (
-        list(CLAIMS[claim](Subject(verification, subject.role, subject.file, plainly=True)))
-        for verification in (subject.verification, subject.verification.supposing(claim))
-    )
-    known = {finding.message for finding in seen}
+
+    def found(verification: Verification) -> list[Finding]:
+        return list(CLAIMS[claim](Subject(verification, subject.role, subject.file, plainly=True)))
+
+    there = found(subject.verification.supposing(claim))
+    known = {finding.message for finding in found(subject.verification)} if there else set()
     for finding in there:
         if finding.message not in known:
             words = f"it cannot be shown that this is not so: {finding.message}; verify on the modules of the base"

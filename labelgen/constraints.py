@@ -13,7 +13,8 @@ from labelgen.policy import Constraint, Policy
 # The SELinux user and role of what a host runs by itself, and the role of what is no process.
 SYSTEM = ("system_u", "system_r")
 OBJECT = "object_r"
-# Two SELinux users, and two roles, that no constraint names: those of a host, or that it is going to have.
+# Two SELinux users, and two roles, that no constraint names: those of a host, or that it is going to have. No policy
+# can have these names.
 UNNAMED = (("another user", "another role"), ("a third user", "a third role"))
 
 
@@ -183,7 +184,7 @@ class Constraints:
             for operand, names, _ in leaves(constraint.expression)
             if operand.startswith("t")
         }
-        return [self._union(names) for names in named]
+        return [self._bits_of(names) for names in named]
 
     @cached_property
     def naming(self) -> dict[tuple[str, bool], str]:
@@ -211,7 +212,7 @@ class Constraints:
         """The same by the bitset of all types that are named at once: the first of those that name the same types."""
         found: dict[tuple[int, bool], tuple[frozenset[str], str]] = {}
         for names, easier, text in self.naming_together:
-            found.setdefault((self._union(names), easier), (names, text))
+            found.setdefault((self._bits_of(names), easier), (names, text))
         return found
 
     def telling_apart(self, one: str, other: str) -> frozenset[tuple[str, str]]:
@@ -226,7 +227,7 @@ class Constraints:
             for constraints in self.by_class.values()
             for constraint in constraints
             if any(
-                operand.startswith("t") and self._union(names) in differing
+                operand.startswith("t") and self._bits_of(names) in differing
                 for operand, names, _ in leaves(constraint.expression)
             )
             for perm in constraint.perms

@@ -462,7 +462,7 @@ def _acted_upon_by_roles(reading: Reading, type_name: str) -> Iterator[Finding]:
 def _acting_on_it(reading: Reading) -> Iterator[Finding]:
     """Sets that may hold other roles and act on the role or its files."""
     policy, subject = reading.subject.policy, reading.subject
-    own = sum(policy.bits[name] for name in reading.types)
+    own = subject.verification.bits_of(reading.types)
     for name in reading.sets():
         acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & own]
         for rule, key in _first(acting, lambda rule, key: True):
@@ -475,7 +475,7 @@ def _acting_on_parent(reading: Reading) -> Iterator[Finding]:
     """Sets that may hold the role and act on the processes of its parent, or on other roles and their files; and what
     nearly all may do, roles among them, to the parent, to the role or to its files."""
     policy, subject = reading.subject.policy, reading.subject
-    parent, own = policy.bits[subject.parent], sum(policy.bits[name] for name in reading.types)
+    parent, own = policy.bits[subject.parent], subject.verification.bits_of(reading.types)
     others = subject.verification.types_of_roles & ~own
     for name in reading.sets():
         acting = [rule for rule in policy.naming_source(name) if policy.bits[rule.target] & (parent | others)]

@@ -48,11 +48,12 @@ def refused(subject: Subject, number: int, name: str) -> Iterator[Finding]:
 def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
     """The constraints that refuse one type of files what they leave another. Types that constraints cannot tell apart
     have one answer."""
-    answers, seen = subject.verification.labelled_alike, subject.verification.constraints.seen_as(name)
-    if (seen, kin.counterpart, kin.parent) not in answers:
+    answers = subject.verification.labelled_alike
+    seen = (subject.verification.constraints.seen_as(name), kin.counterpart, kin.parent)
+    if seen not in answers:
         found = (*_refusing(subject, kin, name), *_transitions(subject, name, kin.counterpart))
-        answers[seen, kin.counterpart, kin.parent] = tuple(dict.fromkeys(found))
-    return answers[seen, kin.counterpart, kin.parent]
+        answers[seen] = tuple(dict.fromkeys(found))
+    return answers[seen]
 
 
 def _refusing(subject: Subject, kin: Kin, name: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ it has none: by the rules, the constraints and its own bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
@@ -72,15 +72,7 @@ def masked(subject: Subject) -> Iterator[tuple[str, Key]]:
 
 
 def _refused_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
-    """Whether a constraint refuses the parent a permission on the target's bound, and not on the target. Roles of one
-    parent have one answer."""
-    answers, seen = subject.verification.refused_on_bounds, (subject.parent, key, target)
-    if seen not in answers:
-        answers[seen] = _asked_on_its_bound(subject, key, target)
-    return answers[seen]
-
-
-def _asked_on_its_bound(subject: Subject, key: Key, target: str) -> bool:
+    """Whether a constraint refuses the parent a permission on the target's bound, and not on the target."""
     constraints, bound = subject.verification.constraints, subject.policy.bounds.get(target, target)
     parties = _parties(subject, target)
     return any(constraints.harder(key, (subject.parent, bound), (subject.parent, target), parties))
@@ -163,31 +155,20 @@ def refused_beside_parent(subject: Subject) -> tuple[tuple[str, Key, Constraint]
 
 
 def _refused_beside_parent(subject: Subject) -> Iterator[tuple[str, Key, Constraint]]:
-    verification = subject.verification
-    for constraint in verification.policy.constraints:
-        found = next(_refused_beside(subject, constraint), None) if _tells_apart(subject, constraint) else None
+    telling = subject.verification.constraints.telling_apart(subject.domain, subject.parent)
+    for constraint in subject.policy.constraints:
+        keys = telling.intersection((constraint.tclass, perm) for perm in constraint.perms)
+        found = next(_refused_beside(subject, constraint, keys), None)
         if found:
             yield (*found, constraint)
 
 
-def _tells_apart(subject: Subject, constraint: Constraint) -> bool:
-    """Whether it names a set in which only one of the role and its parent is."""
-    bits, parent = subject.policy.bits, subject.policy.bits[subject.parent]
-    return any(
-        bool(bits[name] & subject.bit) != bool(bits[name] & parent)
-        for operand, names, _ in leaves(constraint.expression)
-        if operand.startswith("t")
-        for name in names
-    )
-
-
-def _refused_beside(subject: Subject, constraint: Constraint) -> Iterator[tuple[str, Key]]:
+def _refused_beside(subject: Subject, constraint: Constraint, keys: Iterable[Key]) -> Iterator[tuple[str, Key]]:
     worst = _outgoing(subject.verification.access, subject.parent).worst()
-    for perm in sorted(constraint.perms):
-        key = (constraint.tclass, perm)
+    for key in sorted(keys):
         bits = worst.get(key, 0)
         bits &= ~subject.policy.network.part(*key, bits) & ~subject.verification.role_domains
-        if perm in LEADING.get(constraint.tclass, ()):
+        if key[1] in LEADING.get(key[0], ()):
             bits &= subject.policy.bits[subject.parent]
         for target in _samples(subject, constraint, bits):
             its_own = subject.domain if target == subject.parent else target
