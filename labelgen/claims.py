@@ -291,7 +291,7 @@ class Verification:
     open_to_alike: dict[tuple[object, ...], list[Key]] = field(default_factory=dict, init=False, repr=False)
     entries: dict[tuple[object, ...], tuple[tuple[Key, str], ...]] = field(default_factory=dict, init=False, repr=False)
     refusals: dict[tuple[object, ...], tuple[Constraint, ...]] = field(default_factory=dict, init=False, repr=False)
-    labelled_alike: dict[tuple[int, str, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
+    labelled_alike: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     not_taken_alike: dict[tuple[object, ...], Optional[atworst.NotTaken]] = field(
         default_factory=dict, init=False, repr=False
     )

@@ -49,7 +49,8 @@ def _constraints(subject: Subject, kin: Kin, name: str) -> tuple[str, ...]:
     """The constraints that refuse one type of files what they leave another. Types that constraints cannot tell apart
     have one answer."""
     answers = subject.verification.labelled_alike
-    seen = (subject.verification.constraints.seen_as(name), kin.counterpart, kin.parent)
+    # The parent has one type of files.
+    seen = (subject.verification.constraints.seen_as(name), kin.parent)
     if seen not in answers:
         found = (*_refusing(subject, kin, name), *_transitions(subject, name, kin.counterpart))
         answers[seen] = tuple(dict.fromkeys(found))

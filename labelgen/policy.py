@@ -781,6 +781,7 @@ class Policy:
 
     def _asked_for(self, read: KernelPolicy, told: frozenset[str], asked: Optional[int]) -> frozenset[str]:
         """What a constraint names: as it is told, where the kernel asks for the same, and else type by type."""
+        # mutate.py: 1 survives. Where both are the same, working it out says the same.
         if asked is None or bin(self._union(told)).count("1") == bin(asked).count("1"):
             return told
         types = {read.type_names[number] for number in members(asked)}
